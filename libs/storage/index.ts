@@ -1,0 +1,2 @@
+export { type Migration, migrate } from './migrate.ts'
+export { openSqlite, type SqliteOptions } from './sql.ts'
