@@ -1,0 +1,15 @@
+/** Traces, metrics and log lines, and the names that they use. */
+
+export type { Attributes, Context, Counter, Gauge, Histogram, ObservableGauge, Span, Tracer } from '@opentelemetry/api'
+export { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+export type { Meter } from './instruments.ts'
+export { meter, telemetryRuns, tracer } from './instruments.ts'
+export type { LogFields, Logger, LogLevel } from './logger.ts'
+export { logger } from './logger.ts'
+export type { AttributeName, MetricDetails, MetricName } from './names.ts'
+export { attribute, metric, metricDetails } from './names.ts'
+export { extractTraceContext, injectTraceContext } from './propagation.ts'
+export type { SpanRecorder } from './recorder.ts'
+export { createSpanRecorder } from './recorder.ts'
+export type { Telemetry, TelemetryOptions } from './sdk.ts'
+export { startTelemetry } from './sdk.ts'

@@ -1,0 +1,153 @@
+/**
+ * The names of all metrics and attributes, so that what one service writes another can be asked for.
+ *
+ * 1. A name is lower-case words joined by underscores, in parts joined by dots; the first part is `slipway`, or the
+ *    namespace of the OpenTelemetry semantic convention that it comes from.
+ * 2. A metric's unit is UCUM and is never part of its name; lengths of time are seconds.
+ * 3. Feature values, tensors and entity keys have no name here: they never become attributes.
+ */
+
+/** What spans, metrics and log lines are labelled with. */
+export const attribute = {
+  rpcSystem: 'rpc.system.name',
+  rpcMethod: 'rpc.method',
+  rpcStatusCode: 'rpc.response.status_code',
+  errorType: 'error.type',
+  serverAddress: 'server.address',
+  serverPort: 'server.port',
+  messagingSystem: 'messaging.system',
+  messagingOperation: 'messaging.operation.name',
+  messagingDestination: 'messaging.destination.name',
+  messagingPartition: 'messaging.destination.partition.id',
+  messagingGroup: 'messaging.consumer.group.name',
+  messagingBatchSize: 'messaging.batch.message_count',
+  /** Why a call failed: the `reason` of its ErrorInfo. */
+  failureReason: 'slipway.failure.reason',
+  /** Which of the five services. */
+  service: 'slipway.service',
+  model: 'slipway.model',
+  modelVersion: 'slipway.model.version',
+  /** The digest that was verified before the version was loaded. */
+  modelDigest: 'slipway.model.digest',
+  alias: 'slipway.alias',
+  gateVerdict: 'slipway.gate.verdict',
+  endpoint: 'slipway.endpoint',
+  variant: 'slipway.variant',
+  predictionId: 'slipway.prediction.id',
+  /** `unary` or `stream`. */
+  transport: 'slipway.transport',
+  /** Part of the way of one prediction: `features`, `assemble`, `infer`, `queue`, `execute`. */
+  stage: 'slipway.stage',
+  batchRows: 'slipway.batch.rows',
+  featureView: 'slipway.feature_view',
+  featureService: 'slipway.feature_service',
+  featureStatus: 'slipway.feature.status',
+  entityCount: 'slipway.entity.count',
+  writeOutcome: 'slipway.write.outcome',
+  monitor: 'slipway.monitor',
+  feature: 'slipway.feature',
+  incident: 'slipway.incident',
+  verdict: 'slipway.verdict',
+  windowStart: 'slipway.window.start',
+  sampleSize: 'slipway.sample.size',
+  topic: 'slipway.topic',
+  /** What became of a record: `delivered`, `spooled`, `dropped`, `parked`. */
+  delivery: 'slipway.delivery',
+} as const
+
+/** Name of one attribute. */
+export type AttributeName = (typeof attribute)[keyof typeof attribute]
+
+/** What is measured. */
+export const metric = {
+  rpcServerDuration: 'rpc.server.call.duration',
+  rpcClientDuration: 'rpc.client.call.duration',
+  rpcServerActive: 'slipway.rpc.server.active_calls',
+  rpcClientRetries: 'slipway.rpc.client.retries',
+  eventsPublished: 'slipway.events.published',
+  eventsHandled: 'slipway.events.handled',
+  eventsHandleDuration: 'slipway.events.handle.duration',
+  eventsDeadLettered: 'slipway.events.dead_lettered',
+  eventsLag: 'slipway.events.lag',
+  spoolRecords: 'slipway.spool.records',
+  spoolSize: 'slipway.spool.size',
+  blobBytesWritten: 'slipway.blob.written',
+  blobBytesRead: 'slipway.blob.read',
+  registryChanges: 'slipway.registry.changes',
+  registryGateDuration: 'slipway.registry.gate.duration',
+  featureRowsWritten: 'slipway.features.rows_written',
+  featureReadDuration: 'slipway.features.read.duration',
+  featureValuesRead: 'slipway.features.values_read',
+  inferenceExecuteDuration: 'slipway.inference.execute.duration',
+  inferenceQueueDuration: 'slipway.inference.queue.duration',
+  inferenceQueueLength: 'slipway.inference.queue.length',
+  inferenceBatchRows: 'slipway.inference.batch.rows',
+  inferenceModelsLoaded: 'slipway.inference.models_loaded',
+  inferenceLoadDuration: 'slipway.inference.load.duration',
+  routerPredictions: 'slipway.router.predictions',
+  routerPredictionDuration: 'slipway.router.prediction.duration',
+  routerStageDuration: 'slipway.router.stage.duration',
+  routerLogRecords: 'slipway.router.log_records',
+  feedbackRecorded: 'slipway.router.feedback',
+  driftPredictionsCounted: 'slipway.drift.predictions_counted',
+  driftWindowsJudged: 'slipway.drift.windows_judged',
+  driftEffect: 'slipway.drift.effect',
+  driftIncidentsOpen: 'slipway.drift.incidents_open',
+} as const
+
+/** Name of one metric. */
+export type MetricName = (typeof metric)[keyof typeof metric]
+
+/** How a metric is measured. */
+export interface MetricDetails {
+  readonly kind: 'counter' | 'upDownCounter' | 'histogram' | 'gauge'
+  /** UCUM. */
+  readonly unit: string
+  readonly description: string
+}
+
+const seconds = (description: string): MetricDetails => ({ kind: 'histogram', unit: 's', description })
+const count = (unit: string, description: string): MetricDetails => ({ kind: 'counter', unit, description })
+const level = (unit: string, description: string): MetricDetails => ({ kind: 'gauge', unit, description })
+
+/** Kind, unit and description of every metric; instruments that `meter()` creates take theirs from here. */
+export const metricDetails: Readonly<Record<MetricName, MetricDetails>> = {
+  [metric.rpcServerDuration]: seconds('From the first byte of a call to its status'),
+  [metric.rpcClientDuration]: seconds('From the start of a call to its status, retries included'),
+  [metric.rpcServerActive]: { kind: 'upDownCounter', unit: '{call}', description: 'Calls that are being answered' },
+  [metric.rpcClientRetries]: count('{retry}', 'Attempts after the first'),
+  [metric.eventsPublished]: count('{record}', 'Records that the bus acknowledged'),
+  [metric.eventsHandled]: count('{record}', 'Records whose effect is done and committed'),
+  [metric.eventsHandleDuration]: seconds('One batch in its handler'),
+  [metric.eventsDeadLettered]: count('{record}', 'Records parked in a dead-letter topic'),
+  [metric.eventsLag]: level('{record}', 'Records published and not yet handled by a group'),
+  [metric.spoolRecords]: count('{record}', 'Records offered to a spool, by what became of them'),
+  [metric.spoolSize]: level('By', 'Bytes on disk that wait for the broker'),
+  [metric.blobBytesWritten]: count('By', 'Bytes made durable in the blob store'),
+  [metric.blobBytesRead]: count('By', 'Bytes read from the blob store'),
+  [metric.registryChanges]: count('{change}', 'Revisions that the registry wrote'),
+  [metric.registryGateDuration]: seconds('One run of the validation gate'),
+  [metric.featureRowsWritten]: count('{row}', 'Feature rows, by what became of them'),
+  [metric.featureReadDuration]: seconds('One online read'),
+  [metric.featureValuesRead]: count('{value}', 'Feature values answered, by status'),
+  [metric.inferenceExecuteDuration]: seconds('One batch in the model runtime'),
+  [metric.inferenceQueueDuration]: seconds('One request from arrival to the start of its batch'),
+  [metric.inferenceQueueLength]: level('{request}', 'Requests that wait for a worker'),
+  [metric.inferenceBatchRows]: { kind: 'histogram', unit: '{row}', description: 'Rows that ran together' },
+  [metric.inferenceModelsLoaded]: level('{model}', 'Model versions that can answer'),
+  [metric.inferenceLoadDuration]: seconds('From the decision to load a version to the first answer it could give'),
+  [metric.routerPredictions]: count('{prediction}', 'Predictions answered, by endpoint, variant and status'),
+  [metric.routerPredictionDuration]: seconds('One prediction from arrival to answer'),
+  [metric.routerStageDuration]: seconds('One stage of one prediction'),
+  [metric.routerLogRecords]: count('{record}', 'Log records, by what became of them'),
+  [metric.feedbackRecorded]: count('{label}', 'Labels and rewards accepted'),
+  [metric.driftPredictionsCounted]: count('{prediction}', 'Logged predictions counted into a window'),
+  [metric.driftWindowsJudged]: count('{window}', 'Windows judged, by verdict'),
+  [metric.driftEffect]: level('1', 'Effect size of the last judged window'),
+  [metric.driftIncidentsOpen]: level('{incident}', 'Incidents that are open'),
+}
+
+/** The table entry of a name, if it is one of ours. */
+export function detailsOf(name: string): MetricDetails | undefined {
+  return Object.hasOwn(metricDetails, name) ? metricDetails[name as MetricName] : undefined
+}
