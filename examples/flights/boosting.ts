@@ -3,6 +3,7 @@
  * shrinkage (Chen and Guestrin, "XGBoost", KDD 2016, equations 5 and 7). Deterministic: the same rows in the same
  * order and the same seed give the same trees.
  */
+import type { Tree } from '@slipway/onnx'
 
 /** Columns of equal length; NaN stands for a missing value. Values are single precision, as the model will see them. */
 export interface Matrix {
@@ -27,22 +28,17 @@ export interface BoostingOptions {
   readonly onProgress?: (done: number) => void
 }
 
-/** A split (`value < threshold`, or missing, goes left) or a leaf. Children are indices into the tree. */
-export type TreeNode =
-  | { readonly feature: number; readonly threshold: number; readonly left: number; readonly right: number }
-  | { readonly leaf: number }
-
 /** The sum of `bias` and one leaf of each tree is the log-odds. */
 export interface BoostedTrees {
   readonly bias: number
-  readonly trees: readonly (readonly TreeNode[])[]
+  readonly trees: readonly Tree[]
 }
 
 const maxBins = 64
 const minGain = 1e-3
 
 interface Binned {
-  /** Ascending cut points; bin 0 is missing, bin b > 0 holds values in [cuts[b-2], cuts[b-1]). */
+  /** Ascending cut points; bin 0 is missing, bin b > 0 holds values in (cuts[b-2], cuts[b-1]]. */
   readonly cuts: Float32Array
   readonly bins: Uint8Array
 }
@@ -61,7 +57,7 @@ export function fitBoostedTrees(matrix: Matrix, labels: Uint8Array, options: Boo
   const bias = Math.log(share / (1 - share))
   const scores = new Float64Array(matrix.rows).fill(bias)
   const random = linearCongruential(options.seed)
-  const trees: TreeNode[][] = []
+  const trees: Tree[] = []
   for (let round = 0; round < options.trees; round++) {
     const tree = growTree(binned, labels, scores, options, random)
     trees.push(tree)
@@ -80,13 +76,13 @@ export function predictBoostedTrees(model: BoostedTrees, matrix: Matrix): Float6
   })
 }
 
-function leafOf(tree: readonly TreeNode[], matrix: Matrix, row: number): number {
-  let node = tree[0]
-  while (node !== undefined && 'feature' in node) {
+function leafOf(tree: Tree, matrix: Matrix, row: number): number {
+  let node = tree
+  while ('left' in node) {
     const value = matrix.columns[node.feature]?.[row] ?? Number.NaN
-    node = tree[value >= node.threshold ? node.right : node.left]
+    node = value <= node.threshold || Number.isNaN(value) ? node.left : node.right
   }
-  return node?.leaf ?? 0
+  return node.value
 }
 
 function growTree(
@@ -95,7 +91,7 @@ function growTree(
   scores: Float64Array,
   options: BoostingOptions,
   random: () => number,
-): TreeNode[] {
+): Tree {
   const gradients = new Float64Array(labels.length)
   const hessians = new Float64Array(labels.length)
   const sampled = new Uint32Array(labels.length)
@@ -106,31 +102,29 @@ function growTree(
     hessians[row] = probability * (1 - probability)
     if (random() < options.rowShare) sampled[count++] = row
   }
-  const tree: TreeNode[] = []
-  const grow = (rows: Uint32Array, depth: number): number => {
-    const index = tree.length
+  const grow = (rows: Uint32Array, depth: number): Tree => {
     const totals = sum(rows, gradients, hessians)
     const split = depth < options.maxDepth ? bestSplit(binned, rows, gradients, hessians, totals, options) : undefined
-    if (split === undefined) {
-      tree.push({ leaf: Math.fround((-totals.gradient / (totals.hessian + options.lambda)) * options.learningRate) })
-      return index
+    const column = split === undefined ? undefined : binned[split.feature]
+    if (split === undefined || column === undefined) {
+      return { value: Math.fround((-totals.gradient / (totals.hessian + options.lambda)) * options.learningRate) }
     }
-    tree.push({ leaf: 0 })
-    const { bins, cuts } = binned[split.feature] ?? { bins: new Uint8Array(), cuts: new Float32Array() }
-    const left = grow(
-      rows.filter((row) => at(bins, row) <= split.bin),
-      depth + 1,
-    )
-    const right = grow(
-      rows.filter((row) => at(bins, row) > split.bin),
-      depth + 1,
-    )
-    const threshold = split.bin === 0 ? Number.NEGATIVE_INFINITY : at(cuts, split.bin - 1)
-    tree[index] = { feature: split.feature, threshold, left, right }
-    return index
+    return {
+      feature: split.feature,
+      threshold: split.bin === 0 ? Number.NEGATIVE_INFINITY : at(column.cuts, split.bin - 1),
+      // A missing value has bin 0, which lies left of every split.
+      missingLeft: true,
+      left: grow(
+        rows.filter((row) => at(column.bins, row) <= split.bin),
+        depth + 1,
+      ),
+      right: grow(
+        rows.filter((row) => at(column.bins, row) > split.bin),
+        depth + 1,
+      ),
+    }
   }
-  grow(sampled.subarray(0, count), 0)
-  return tree
+  return grow(sampled.subarray(0, count), 0)
 }
 
 interface Totals {
@@ -202,7 +196,7 @@ function binOf(cuts: Float32Array, value: number): number {
   let high = cuts.length
   while (low < high) {
     const middle = (low + high) >>> 1
-    if (value < at(cuts, middle)) high = middle
+    if (value <= at(cuts, middle)) high = middle
     else low = middle + 1
   }
   return low + 1
