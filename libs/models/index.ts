@@ -1,0 +1,1 @@
+export { canonicalManifest, type VersionContent, versionDigest } from './manifest.ts'
