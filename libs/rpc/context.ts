@@ -1,0 +1,87 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { type Context, context as traceContext } from '@opentelemetry/api'
+import type { Exchange, Trailers } from './exchange.ts'
+import type { Failure } from './failure.ts'
+
+/** What a handler knows of its call besides the request. */
+export interface CallContext {
+  /** Full name of the method, such as `slipway.testing.v1.EchoService/Echo`. */
+  readonly method: string
+  /** Aborted when the caller cancels, is gone, or its deadline passes; the reason is a Failure. */
+  readonly signal: AbortSignal
+  /** When the caller stops waiting, in epoch milliseconds; Infinity when it did not say. */
+  readonly deadlineMs: number
+  /** Milliseconds until the deadline, never below zero; Infinity without a deadline. */
+  remainingMs(): number
+  /** A request header, by its lower-case name. */
+  header(name: string): string | undefined
+  /** Address of the caller. */
+  readonly peer: string
+  /** Sends a metadata entry with the status. */
+  setTrailer(name: string, value: string): void
+}
+
+const storage = new AsyncLocalStorage<ServerContext>()
+
+/** The context of the call that is being answered here; what the library's clients inherit from. */
+export function currentCall(): CallContext | undefined {
+  return storage.getStore()
+}
+
+/** The context of one call on the server. Its abort controller exists only for handlers that ask for the signal. */
+export class ServerContext implements CallContext {
+  readonly method: string
+  readonly deadlineMs: number
+  readonly #exchange: Exchange
+  readonly #trace: Context
+  #controller: AbortController | undefined
+  #failure: Failure | undefined
+  #trailers: Record<string, string> | undefined
+
+  constructor(method: string, exchange: Exchange, deadlineMs: number, trace: Context) {
+    this.method = method
+    this.deadlineMs = deadlineMs
+    this.#exchange = exchange
+    this.#trace = trace
+  }
+
+  get peer(): string {
+    return this.#exchange.peer
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#failure !== undefined) this.#controller.abort(this.#failure)
+    }
+    return this.#controller.signal
+  }
+
+  get trailers(): Trailers | undefined {
+    return this.#trailers
+  }
+
+  remainingMs(): number {
+    return Math.max(0, this.deadlineMs - Date.now())
+  }
+
+  header(name: string): string | undefined {
+    return this.#exchange.header(name)
+  }
+
+  setTrailer(name: string, value: string): void {
+    this.#trailers ??= {}
+    this.#trailers[name] = value
+  }
+
+  /** Aborts the signal. */
+  abort(failure: Failure): void {
+    this.#failure ??= failure
+    this.#controller?.abort(failure)
+  }
+
+  /** Runs a part of the handler so that the calls it makes inherit deadline, cancellation and trace. */
+  run<T>(part: () => T): T {
+    return storage.run(this, () => traceContext.with(this.#trace, part))
+  }
+}

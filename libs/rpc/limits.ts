@@ -1,0 +1,54 @@
+const KIBIBYTE = 1024
+const MEBIBYTE = 1024 * KIBIBYTE
+
+/** What a server accepts and how long it waits; every limit has a name. */
+export interface ServerLimits {
+  /** Largest request message, after decompression. Above it: RESOURCE_EXHAUSTED. */
+  readonly maxRequestBytes: number
+  /** Largest answer message. Above it: RESOURCE_EXHAUSTED. */
+  readonly maxResponseBytes: number
+  /** Calls at a time on one connection; the caller's transport queues the rest. */
+  readonly maxConcurrentStreams: number
+  /** Header block of one request. */
+  readonly maxMetadataBytes: number
+  /** Bytes that wait for the reader of a stream before writing should stop. */
+  readonly streamBufferBytes: number
+  /** Longest a unary call may run when its caller named no deadline. */
+  readonly unaryTimeoutMs: number
+  /** How long in-flight calls have when the server drains, unless `drain` says otherwise. */
+  readonly drainGraceMs: number
+  /** While draining, a stream on which nothing moved for so long is ended. */
+  readonly drainQuietMs: number
+  /** An idle connection is asked for a sign of life so often. */
+  readonly keepaliveMs: number
+  /** A connection that does not answer within this is closed. */
+  readonly keepaliveTimeoutMs: number
+}
+
+/** The limits of a server that names none. */
+export const defaultServerLimits: ServerLimits = {
+  maxRequestBytes: 16 * MEBIBYTE,
+  maxResponseBytes: 64 * MEBIBYTE,
+  maxConcurrentStreams: 1024,
+  maxMetadataBytes: 16 * KIBIBYTE,
+  streamBufferBytes: MEBIBYTE,
+  unaryTimeoutMs: 600_000,
+  drainGraceMs: 10_000,
+  drainQuietMs: 500,
+  keepaliveMs: 60_000,
+  keepaliveTimeoutMs: 20_000,
+}
+
+/** What a client accepts. */
+export interface ClientLimits {
+  /** Largest answer message. */
+  readonly maxResponseBytes: number
+  /** Largest request message. */
+  readonly maxRequestBytes: number
+}
+
+/** The limits of a client that names none. */
+export const defaultClientLimits: ClientLimits = {
+  maxResponseBytes: 64 * MEBIBYTE,
+  maxRequestBytes: 64 * MEBIBYTE,
+}
