@@ -30,7 +30,7 @@ export const entries: readonly RegExp[] = [
   /(^|\/)main\.ts$/,
   /^libs\/client\/cli\.ts$/,
   /(^|\/)[\w-]*worker\.ts$/,
-  /^tools\/(bootstrap\.mjs|test\.ts|verify\.ts|generate\.ts)$/,
+  /^tools\/(bootstrap\.mjs|(test|verify|generate|breaking|command)\.ts)$/,
   /^tools\/backends\//,
 ]
 
