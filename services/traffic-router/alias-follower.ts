@@ -1,0 +1,135 @@
+/**
+ * Keeps variants on the versions that their aliases name. A change that the registry reports is only a sign to look:
+ * what is applied is always the alias as it is now, so that a lost, repeated or late sign does no harm.
+ *
+ * 1. After every connection to the registry each followed alias is looked at once.
+ * 2. An alias that could not be followed is tried again, with growing pauses, until it can be or nobody follows it.
+ */
+import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { type Client, Failure } from '@slipway/rpc'
+import type { Logger } from '@slipway/telemetry'
+import type { Deployment } from './deployment.ts'
+import type { EndpointStore } from './endpoint-store.ts'
+import type { RoutingTable } from './routing-table.ts'
+
+/** What following needs. */
+export interface AliasFollowerOptions {
+  readonly registry: Pick<Client<typeof RegistryService>, 'watch'>
+  readonly deployment: Pick<Deployment, 'follow'>
+  readonly store: Pick<EndpointStore, 'registryRevision' | 'setRegistryRevision'>
+  readonly table: RoutingTable
+  readonly log: Logger
+}
+
+const FIRST_PAUSE_MS = 100
+const MAX_PAUSE_MS = 5_000
+
+/** Follows aliases until it is stopped. */
+export class AliasFollower {
+  readonly #options: AliasFollowerOptions
+  readonly #stopping = new AbortController()
+  /** Aliases to look at. */
+  readonly #due = new Set<string>()
+  #wake: () => void = () => {}
+  #loops: Promise<unknown> = Promise.resolve()
+
+  constructor(options: AliasFollowerOptions) {
+    this.#options = options
+  }
+
+  /** Starts to follow. */
+  start(): void {
+    this.#loops = Promise.all([this.#watch(), this.#work()])
+  }
+
+  /** Stops and waits until nothing is under way. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    this.#wake()
+    await this.#loops
+  }
+
+  async #watch(): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS
+    let wasLost = false
+    while (!this.#stopping.signal.aborted) {
+      try {
+        const afterRevision = await this.#options.store.registryRevision()
+        const signal = this.#stopping.signal
+        let isFirst = true
+        for await (const { change, latestRevision } of this.#options.registry.watch({ afterRevision }, { signal })) {
+          if (isFirst) this.#lookAt(this.#followed())
+          isFirst = false
+          pauseMs = FIRST_PAUSE_MS
+          if (wasLost) this.#options.log.info('the registry is back')
+          wasLost = false
+          if (change === undefined) continue
+          if (change.change.case === 'alias') this.#lookAt([change.change.value.name])
+          if (change.revision === latestRevision) await this.#options.store.setRegistryRevision(change.revision)
+        }
+      } catch (error) {
+        if (this.#stopping.signal.aborted) return
+        if (!wasLost)
+          this.#options.log.warn('the registry is away: aliases stay as they are', {
+            reason: Failure.from(error).reason,
+          })
+        wasLost = true
+      }
+      await this.#pause(pauseMs)
+      pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
+    }
+  }
+
+  async #work(): Promise<void> {
+    let pauseMs = FIRST_PAUSE_MS
+    while (!this.#stopping.signal.aborted) {
+      const due = [...this.#due]
+      this.#due.clear()
+      for (const alias of due) {
+        try {
+          await this.#options.deployment.follow(alias)
+        } catch (error) {
+          this.#options.log.warn('an alias cannot be followed yet', { alias, error })
+          this.#due.add(alias)
+        }
+      }
+      if (this.#due.size === 0) {
+        pauseMs = FIRST_PAUSE_MS
+        await this.#untilWoken()
+      } else {
+        await this.#pause(pauseMs)
+        pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
+      }
+    }
+  }
+
+  #followed(): string[] {
+    const targets = this.#options.table.list().flatMap((each) => each.message.variants.map((variant) => variant.target))
+    return targets.filter((target) => target.includes('/aliases/'))
+  }
+
+  #lookAt(aliases: readonly string[]): void {
+    for (const alias of aliases) this.#due.add(alias)
+    if (aliases.length > 0) this.#wake()
+  }
+
+  async #untilWoken(): Promise<void> {
+    if (this.#due.size > 0 || this.#stopping.signal.aborted) return
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve
+    })
+  }
+
+  async #pause(milliseconds: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(done, milliseconds)
+      const signal = this.#stopping.signal
+      function done(): void {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', done)
+        resolve()
+      }
+      signal.addEventListener('abort', done)
+    })
+  }
+}

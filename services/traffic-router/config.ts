@@ -1,0 +1,114 @@
+import { join } from 'node:path'
+import { type Environment, readSettings, type SocketAddress } from '@slipway/config'
+
+/** Settings of the traffic router. */
+export interface Config {
+  /** Where the router listens. */
+  readonly listen: SocketAddress
+  /** Folder of the router's own data. */
+  readonly dataDirectory: string
+  /** Kafka brokers, `host:port`; empty: the embedded bus. */
+  readonly kafkaBrokers: readonly string[]
+  /** File of the embedded bus. */
+  readonly eventsPath: string
+  /** Address of the registry. */
+  readonly registryAddress: string
+  /** Address of the feature store. */
+  readonly featureStoreAddress: string
+  /** Address of inference. */
+  readonly inferenceAddress: string
+  /** Streams to inference. */
+  readonly inferenceStreams: number
+  /** Most requests that wait for inference. */
+  readonly maxInFlight: number
+  /** Most reads of the feature store that are under way at once, for each feature service. */
+  readonly featureReads: number
+  /** How long a request without a deadline may take. */
+  readonly defaultTimeoutMs: number
+  /** How long inference may take to load a version. */
+  readonly loadTimeoutMs: number
+  /** Whether a version needs a passed gate to get traffic. */
+  readonly requireGate: boolean
+  /** Most bytes of prediction logs on disk while the bus is away. */
+  readonly spoolMaxBytes: number
+  /** Most log records in memory. */
+  readonly spoolMaxRecords: number
+  /** Most bytes of acknowledged feedback on disk while the bus is away. */
+  readonly feedbackMaxBytes: number
+  /** Largest request. */
+  readonly maxRequestBytes: number
+  /** How long a stopping router waits for its last requests. */
+  readonly drainMs: number
+}
+
+/** Reads the settings. Throws ConfigError that names every problem. */
+export function loadConfig(env: Environment): Config {
+  return readSettings(env, (read) => {
+    const dataDirectory = read.text('SLIPWAY_DATA_DIR', { doc: 'Folder of all data', default: '.slipway' })
+    const target = (name: string, port: number, doc: string): string => {
+      const address = read.address(`SLIPWAY_${name}_ADDRESS`, { doc, default: `127.0.0.1:${port}` })
+      return `${address.host}:${address.port}`
+    }
+    return {
+      listen: read.address('SLIPWAY_LISTEN', { doc: 'Where to listen', default: '127.0.0.1:7400' }),
+      dataDirectory: join(dataDirectory, 'traffic-router'),
+      kafkaBrokers: read.list('SLIPWAY_KAFKA_BROKERS', { doc: 'Kafka brokers; none: the embedded bus' }),
+      eventsPath: join(dataDirectory, 'events.db'),
+      registryAddress: target('REGISTRY', 7401, 'Address of the registry'),
+      featureStoreAddress: target('FEATURE_STORE', 7402, 'Address of the feature store'),
+      inferenceAddress: target('INFERENCE', 7403, 'Address of inference'),
+      inferenceStreams: read.integer('SLIPWAY_TRAFFIC_ROUTER_INFERENCE_STREAMS', {
+        doc: 'Streams to inference',
+        default: 2,
+        min: 1,
+        max: 64,
+      }),
+      maxInFlight: read.integer('SLIPWAY_TRAFFIC_ROUTER_MAX_IN_FLIGHT', {
+        doc: 'Most requests that wait for inference',
+        default: 4096,
+        min: 1,
+        max: 1_000_000,
+      }),
+      featureReads: read.integer('SLIPWAY_TRAFFIC_ROUTER_FEATURE_READS', {
+        doc: 'Most reads of the feature store under way at once, for each feature service',
+        default: 4,
+        min: 1,
+        max: 256,
+      }),
+      defaultTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_DEFAULT_TIMEOUT', {
+        doc: 'How long a request without a deadline may take',
+        default: '10s',
+      }),
+      loadTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_LOAD_TIMEOUT', {
+        doc: 'How long inference may take to load a version',
+        default: '60s',
+      }),
+      requireGate: read.boolean('SLIPWAY_TRAFFIC_ROUTER_REQUIRE_GATE', {
+        doc: 'Whether a version needs a passed gate to get traffic',
+        default: true,
+      }),
+      spoolMaxBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_SPOOL_MAX_BYTES', {
+        doc: 'Most bytes of prediction logs on disk while the bus is away',
+        default: '256MiB',
+      }),
+      spoolMaxRecords: read.integer('SLIPWAY_TRAFFIC_ROUTER_SPOOL_MAX_RECORDS', {
+        doc: 'Most log records in memory',
+        default: 20_000,
+        min: 1,
+        max: 10_000_000,
+      }),
+      feedbackMaxBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_FEEDBACK_MAX_BYTES', {
+        doc: 'Most bytes of acknowledged feedback on disk while the bus is away',
+        default: '256MiB',
+      }),
+      maxRequestBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_MAX_REQUEST_BYTES', {
+        doc: 'Largest request',
+        default: '64MiB',
+      }),
+      drainMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_DRAIN', {
+        doc: 'How long a stopping router waits for its last requests',
+        default: '10s',
+      }),
+    }
+  })
+}
