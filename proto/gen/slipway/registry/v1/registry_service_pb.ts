@@ -954,7 +954,8 @@ export const RegistryService: GenService<{
     output: typeof ModelVersionSchema;
   },
   /**
-   * Reads a version by its name, by alias (`models/{model}/aliases/{alias}`) or by digest.
+   * Reads a version by its name, by alias (`models/{model}/aliases/{alias}`) or by digest; of several versions with the
+   * same content, the digest names the first.
    *
    * @generated from rpc slipway.registry.v1.RegistryService.GetVersion
    */
@@ -995,7 +996,7 @@ export const RegistryService: GenService<{
     output: typeof AliasSchema;
   },
   /**
-   * Reads an alias as it is, or as it was at a time.
+   * Reads an alias as it is. NOT_FOUND when there is none.
    *
    * @generated from rpc slipway.registry.v1.RegistryService.GetAlias
    */
@@ -1025,7 +1026,8 @@ export const RegistryService: GenService<{
     output: typeof ListAliasHistoryResponseSchema;
   },
   /**
-   * Points an alias back to the version before its last move; a move like any other, kept in its history.
+   * Points an alias back to the version before its last move; a move of its own in the history, without asking the gate
+   * again: that version passed when the alias first pointed to it. FAILED_PRECONDITION when there was no version before.
    *
    * @generated from rpc slipway.registry.v1.RegistryService.RollbackAlias
    */
@@ -1045,7 +1047,8 @@ export const RegistryService: GenService<{
     output: typeof AliasSchema;
   },
   /**
-   * Streams every change after a revision, in order and without a gap, and then goes on as changes happen.
+   * Streams every change after a revision, in order and without a gap, and then goes on as changes happen. OUT_OF_RANGE
+   * when the revision does not exist yet: then this is another registry than before.
    *
    * @generated from rpc slipway.registry.v1.RegistryService.Watch
    */
