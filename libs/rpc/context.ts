@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import { type Context, context as traceContext } from '@opentelemetry/api'
+import { type Context, ROOT_CONTEXT, context as traceContext } from '@opentelemetry/api'
 import type { Exchange, Trailers } from './exchange.ts'
 import type { Failure } from './failure.ts'
 
@@ -31,18 +31,20 @@ export function currentCall(): CallContext | undefined {
 /** The context of one call on the server. Its abort controller exists only for handlers that ask for the signal. */
 export class ServerContext implements CallContext {
   readonly method: string
-  readonly deadlineMs: number
   readonly #exchange: Exchange
   readonly #trace: Context
   #controller: AbortController | undefined
   #failure: Failure | undefined
   #trailers: Record<string, string> | undefined
 
-  constructor(method: string, exchange: Exchange, deadlineMs: number, trace: Context) {
+  constructor(method: string, exchange: Exchange, trace: Context) {
     this.method = method
-    this.deadlineMs = deadlineMs
     this.#exchange = exchange
     this.#trace = trace
+  }
+
+  get deadlineMs(): number {
+    return this.#exchange.deadlineMs
   }
 
   get peer(): string {
@@ -82,6 +84,7 @@ export class ServerContext implements CallContext {
 
   /** Runs a part of the handler so that the calls it makes inherit deadline, cancellation and trace. */
   run<T>(part: () => T): T {
+    if (this.#trace === ROOT_CONTEXT) return storage.run(this, part)
     return storage.run(this, () => traceContext.with(this.#trace, part))
   }
 }

@@ -26,6 +26,10 @@ export interface Exchange {
   readonly cancelled: boolean
   /** True while more than the buffer limit waits for the caller. */
   readonly needsDrain: boolean
+  /** True once `end` was heard or passed over: the caller sends no more. */
+  readonly halfClosed: boolean
+  /** How many messages came and went; a drain tells by it which streams are idle. */
+  readonly moves: number
   /** A request header, by its lower-case name; binary ones as base64 text. */
   header(name: string): string | undefined
   /** Begins to listen; called once, in the turn in which the exchange was handed over. */

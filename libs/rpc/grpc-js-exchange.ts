@@ -17,6 +17,8 @@ export function grpcJsExchange(stream: ServerDuplexStream<Buffer, Buffer>, settl
   const deadlineMs = typeof deadline === 'number' ? deadline : deadline.getTime()
   let over = false
   let cancelled = false
+  let halfClosed = false
+  let moves = 0
   const finish = (trailers?: Trailers): void => {
     if (over) return
     over = true
@@ -33,12 +35,20 @@ export function grpcJsExchange(stream: ServerDuplexStream<Buffer, Buffer>, settl
     get needsDrain() {
       return stream.writableNeedDrain
     },
+    get halfClosed() {
+      return halfClosed
+    },
+    get moves() {
+      return moves
+    },
     header: (name: string) => headerOf(stream.metadata, name),
     listen(listener: ExchangeListener) {
       stream.on('data', (bytes: Buffer) => {
+        moves++
         if (!over) listener.message(bytes)
       })
       stream.on('end', () => {
+        halfClosed = true
         if (!over) listener.end()
       })
       stream.on('drain', () => {
@@ -55,7 +65,10 @@ export function grpcJsExchange(stream: ServerDuplexStream<Buffer, Buffer>, settl
     },
     pause: () => void stream.pause(),
     resume: () => void stream.resume(),
-    write: (message: Uint8Array) => over || stream.write(asBuffer(message)),
+    write(message: Uint8Array) {
+      moves++
+      return over || stream.write(asBuffer(message))
+    },
     answer(message: Uint8Array, trailers?: Trailers) {
       if (over) return
       stream.write(asBuffer(message))

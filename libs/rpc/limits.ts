@@ -11,6 +11,10 @@ export interface ServerLimits {
   readonly maxConcurrentStreams: number
   /** Header block of one request. */
   readonly maxMetadataBytes: number
+  /** Bytes that a caller may send ahead on one stream. */
+  readonly streamWindowBytes: number
+  /** Bytes that a caller may send ahead on one connection. */
+  readonly connectionWindowBytes: number
   /** Bytes that wait for the reader of a stream before writing should stop. */
   readonly streamBufferBytes: number
   /** Longest a unary call may run when its caller named no deadline. */
@@ -31,6 +35,8 @@ export const defaultServerLimits: ServerLimits = {
   maxResponseBytes: 64 * MEBIBYTE,
   maxConcurrentStreams: 1024,
   maxMetadataBytes: 16 * KIBIBYTE,
+  streamWindowBytes: MEBIBYTE,
+  connectionWindowBytes: 16 * MEBIBYTE,
   streamBufferBytes: MEBIBYTE,
   unaryTimeoutMs: 600_000,
   drainGraceMs: 10_000,

@@ -1,5 +1,6 @@
 import type { DescMethod } from '@bufbuild/protobuf'
-import type { Exchange } from './exchange.ts'
+import type { ServerContext } from './context.ts'
+import type { Exchange, ExchangeListener } from './exchange.ts'
 import { Failure } from './failure.ts'
 import type { Implementation } from './implementation.ts'
 import { readOne } from './typed-call.ts'
@@ -57,10 +58,17 @@ export function implementRawUnary(
   handle: (request: Buffer, call: RawUnaryCall) => void,
 ): Implementation {
   if (method.methodKind !== 'unary') throw new TypeError(`${method.name} is not unary`)
-  const serve = (exchange: Exchange): void => {
+  const serve = (exchange: Exchange, context: ServerContext): void => {
     const call = new ExchangeUnaryCall(exchange)
-    const listener = readOne(exchange, (request) => handle(request, call))
-    exchange.listen({ message: listener.message, end: listener.end, cancel: () => call.cancel() })
+    const listener = readOne(exchange, (request) => context.run(() => handle(request, call)))
+    exchange.listen({
+      message: listener.message,
+      end: listener.end,
+      cancel(failure) {
+        context.abort(failure)
+        call.cancel()
+      },
+    })
   }
   return { service: method.parent, methods: [{ method, hot: true, serve }] }
 }
@@ -68,8 +76,8 @@ export function implementRawUnary(
 /** A hot bidirectional method in raw bytes, as `implementRawUnary`. */
 export function implementRawStream(method: DescMethod, handle: (stream: RawStream) => void): Implementation {
   if (method.methodKind !== 'bidi_streaming') throw new TypeError(`${method.name} is not bidirectional`)
-  const serve = (exchange: Exchange): void => {
-    const stream = new ExchangeStream(exchange)
+  const serve = (exchange: Exchange, context: ServerContext): void => {
+    const stream = new ExchangeStream(exchange, context)
     exchange.listen(stream.listener)
     stream.guard(() => handle(stream))
   }
@@ -117,19 +125,25 @@ const nothing = (): void => {}
 
 class ExchangeStream implements RawStream {
   readonly #exchange: Exchange
-  #message: (message: Buffer) => void = nothing
-  #end: () => void = nothing
-  #cancel: () => void = nothing
-  #drain: () => void = nothing
-  readonly listener = {
-    message: (bytes: Buffer): void => this.guard(() => this.#message(bytes)),
-    end: (): void => this.guard(this.#end),
-    cancel: (): void => this.#cancel(),
-    drain: (): void => this.guard(this.#drain),
+  readonly #context: ServerContext
+  #onMessage: (message: Buffer) => void = nothing
+  #onEnd: () => void = nothing
+  #onCancel: () => void = nothing
+  #onDrain: () => void = nothing
+  /** What the exchange is listened to with. */
+  readonly listener: ExchangeListener = {
+    message: (bytes) => this.guard(() => this.#onMessage(bytes)),
+    end: () => this.guard(this.#onEnd),
+    drain: () => this.guard(this.#onDrain),
+    cancel: (failure) => {
+      this.#context.abort(failure)
+      this.#onCancel()
+    },
   }
 
-  constructor(exchange: Exchange) {
+  constructor(exchange: Exchange, context: ServerContext) {
     this.#exchange = exchange
+    this.#context = context
   }
 
   get deadlineMs(): number {
@@ -141,19 +155,19 @@ class ExchangeStream implements RawStream {
   }
 
   onMessage(listener: (message: Buffer) => void): void {
-    this.#message = listener
+    this.#onMessage = listener
   }
 
   onEnd(listener: () => void): void {
-    this.#end = listener
+    this.#onEnd = listener
   }
 
   onCancel(listener: () => void): void {
-    this.#cancel = listener
+    this.#onCancel = listener
   }
 
   onDrain(listener: () => void): void {
-    this.#drain = listener
+    this.#onDrain = listener
   }
 
   header(name: string): string | undefined {
@@ -183,7 +197,7 @@ class ExchangeStream implements RawStream {
   /** Runs a part of the handler; what it throws fails the call. */
   guard(part: () => void): void {
     try {
-      part()
+      this.#context.run(part)
     } catch (error) {
       this.fail(error)
     }

@@ -1,18 +1,33 @@
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import { Server as GrpcServer, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js'
 import { ROOT_CONTEXT } from '@opentelemetry/api'
+import { ActiveCalls } from './active-calls.ts'
+import { type CallRecord, isServersFault, recordServerCall } from './call-telemetry.ts'
 import { Code } from './code.ts'
 import { ServerContext } from './context.ts'
 import type { Exchange, Settled } from './exchange.ts'
-import type { Failure } from './failure.ts'
+import { Failure } from './failure.ts'
 import { grpcJsExchange } from './grpc-js-exchange.ts'
 import { Health } from './health.ts'
 import { type Implementation, type ImplementedMethod, methodName, methodPath } from './implementation.ts'
+import { LeanExchange } from './lean-exchange.ts'
 import { defaultServerLimits, type ServerLimits } from './limits.ts'
+import { reflection } from './reflection.ts'
+import { Sessions } from './sessions.ts'
+import { takeStreams } from './stream-takeover.ts'
+import { formatTimeout } from './timeout.ts'
+import { isLoopback, type ServerTls } from './tls.ts'
 
 /** How a server is made. */
 export interface ServerOptions {
+  /** Services may be spread over several: typed and raw methods of one service combine. */
   readonly implementations: readonly Implementation[]
+  /** Where to listen; port 0 is any free one. */
   readonly listen: { readonly host: string; readonly port: number }
+  /** Without it the server speaks plain text, which it does on loopback only. */
+  readonly tls?: ServerTls | undefined
+  /** Says that a service mesh encrypts: plain text is then allowed on any host. */
+  readonly behindMesh?: boolean
   readonly limits?: Partial<ServerLimits>
   /** What carries hot methods; everything else is always on grpc-js. */
   readonly transport?: 'lean' | 'grpc-js'
@@ -26,64 +41,157 @@ export interface RpcServer {
   start(): Promise<{ host: string; port: number; address: string }>
   /** What grpc.health.v1 tells of this server; everything is SERVING unless set otherwise. */
   readonly health: { set(service: string, serving: boolean): void }
-  /** Stops taking calls, lets those in flight finish, ends what is left after `graceMs`. */
+  /**
+   * Goes away in order: health NOT_SERVING, no new calls, those in flight finish, idle streams end with UNAVAILABLE,
+   * after `graceMs` everything does. Resolves when the port and all connections are closed.
+   */
   drain(options?: { graceMs?: number }): Promise<void>
 }
 
+interface Route {
+  readonly name: string
+  readonly implemented: ImplementedMethod
+  readonly streams: 'none' | 'requests' | 'answers'
+}
+
+const streamsOf = {
+  unary: 'none',
+  client_streaming: 'requests',
+  server_streaming: 'answers',
+  bidi_streaming: 'answers',
+} as const
 const same = (bytes: Buffer): Buffer => bytes
 
-/** Makes a server; health and reflection are always there. */
+/** Makes a server; grpc.health.v1 and reflection (v1, v1alpha) are always there. Fails when a method is implemented twice. */
 export function createServer(options: ServerOptions): RpcServer {
-  const limits = { ...defaultServerLimits, ...options.limits }
-  const names = [...new Set(options.implementations.map(({ service }) => service.typeName))]
-  const health = new Health(names)
-  const server = new GrpcServer({
-    'grpc.max_receive_message_length': limits.maxRequestBytes,
-    'grpc.max_send_message_length': limits.maxResponseBytes,
-    'grpc.max_concurrent_streams': limits.maxConcurrentStreams,
-    'grpc.keepalive_time_ms': limits.keepaliveMs,
-    'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
-  })
-  for (const { methods } of [...options.implementations, health.implementation()]) {
-    for (const method of methods) register(server, method, options)
+  if (options.tls === undefined && options.behindMesh !== true && !isLoopback(options.listen.host)) {
+    const message = `plain text is for loopback: listening on ${options.listen.host} needs TLS, or a mesh that encrypts`
+    throw new Failure(Code.FAILED_PRECONDITION, 'PLAIN_TEXT_REFUSED', message)
   }
-  return {
-    health,
-    start: () => listen(server, options.listen),
-    drain: async ({ graceMs = limits.drainGraceMs } = {}) => {
-      health.drain()
-      const timer = setTimeout(() => server.forceShutdown(), graceMs)
-      await new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
-      clearTimeout(timer)
-    },
-  }
+  return new Server(options)
 }
 
-function register(server: GrpcServer, implemented: ImplementedMethod, options: ServerOptions): void {
-  const path = methodPath(implemented.method)
-  const name = methodName(implemented.method)
-  const settled: Settled = (failure) => {
-    if (failure !== undefined && isServersFault(failure)) options.onError?.(failure, { method: name })
-  }
-  const handle = (stream: ServerDuplexStream<Buffer, Buffer>): void => {
-    const exchange: Exchange = grpcJsExchange(stream, settled)
-    implemented.serve(exchange, new ServerContext(name, exchange, exchange.deadlineMs, ROOT_CONTEXT))
-  }
-  if (!server.register(path, handle, same, same, 'bidi')) throw new TypeError(`${name} is implemented twice`)
-}
+class Server implements RpcServer {
+  readonly health: Health
+  readonly #options: ServerOptions
+  readonly #limits: ServerLimits
+  readonly #grpc: GrpcServer
+  readonly #routes = new Map<string, Route>()
+  readonly #active = new ActiveCalls()
+  readonly #sessions = new Sessions()
+  #drained: Promise<void> | undefined
 
-const isServersFault = ({ code }: Failure): boolean =>
-  code === Code.INTERNAL || code === Code.UNKNOWN || code === Code.DATA_LOSS
-
-function listen(
-  server: GrpcServer,
-  { host, port }: { host: string; port: number },
-): Promise<{ host: string; port: number; address: string }> {
-  const authority = (bound: number): string => (host.includes(':') ? `[${host}]:${bound}` : `${host}:${bound}`)
-  return new Promise((resolve, reject) => {
-    server.bindAsync(authority(port), ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve({ host, port: bound, address: authority(bound) })
-      else reject(error)
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.#limits = { ...defaultServerLimits, ...options.limits }
+    const limits = this.#limits
+    this.#grpc = new GrpcServer({
+      'grpc.max_receive_message_length': limits.maxRequestBytes,
+      'grpc.max_send_message_length': limits.maxResponseBytes,
+      'grpc.max_concurrent_streams': limits.maxConcurrentStreams,
+      'grpc.keepalive_time_ms': limits.keepaliveMs,
+      'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
     })
-  })
+    this.health = new Health(options.implementations.map(({ service }) => service.typeName))
+    const own = [...options.implementations, this.health.implementation()]
+    for (const { methods } of [...own, ...reflection(own.map(({ service }) => service))]) {
+      for (const method of methods) this.#register(method)
+    }
+    takeStreams(
+      this.#grpc,
+      (stream, headers) => this.#take(stream, headers),
+      (http2Server) => this.#prepare(http2Server),
+    )
+  }
+
+  start(): Promise<{ host: string; port: number; address: string }> {
+    const { host, port } = this.#options.listen
+    const authority = (bound: number): string => (host.includes(':') ? `[${host}]:${bound}` : `${host}:${bound}`)
+    return new Promise((resolve, reject) => {
+      this.#grpc.bindAsync(authority(port), credentialsOf(this.#options.tls), (error, bound) => {
+        if (error === null) resolve({ host, port: bound, address: authority(bound) })
+        else reject(error)
+      })
+    })
+  }
+
+  drain({ graceMs = this.#limits.drainGraceMs }: { graceMs?: number } = {}): Promise<void> {
+    this.#drained ??= this.#drain(graceMs)
+    return this.#drained
+  }
+
+  async #drain(graceMs: number): Promise<void> {
+    this.health.drain()
+    const endMs = performance.now() + graceMs
+    if (graceMs > 0) await this.#sessions.announceEnd(graceMs)
+    const closed = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()))
+    await this.#active.drain(Math.max(0, endMs - performance.now()), this.#limits.drainQuietMs)
+    // What is left now has been answered; a peer that does not take its answer is not waited for.
+    const force = setTimeout(() => this.#grpc.forceShutdown(), Math.max(LAST_BYTES_MS, endMs - performance.now()))
+    await closed
+    clearTimeout(force)
+  }
+
+  #register(implemented: ImplementedMethod): void {
+    const { method } = implemented
+    const route: Route = { name: methodName(method), implemented, streams: streamsOf[method.methodKind] }
+    const handle = (stream: ServerDuplexStream<Buffer, Buffer>): void => {
+      this.#serve(route, (settled) => grpcJsExchange(stream, settled))
+    }
+    const path = methodPath(method)
+    if (!this.#grpc.register(path, handle, same, same, 'bidi')) throw new TypeError(`${path} is implemented twice`)
+    this.#routes.set(path, route)
+  }
+
+  #prepare(http2Server: Http2Server): void {
+    const { streamWindowBytes, connectionWindowBytes, maxMetadataBytes } = this.#limits
+    http2Server.updateSettings({ initialWindowSize: streamWindowBytes, maxHeaderListSize: maxMetadataBytes })
+    http2Server.on('session', (session: ServerHttp2Session) => {
+      session.setLocalWindowSize(connectionWindowBytes)
+      this.#sessions.add(session)
+    })
+  }
+
+  /** Sees every call first: gives unary ones a deadline, and takes the hot ones. */
+  #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean {
+    const route = this.#routes.get(headers[':path'] ?? '')
+    if (route === undefined) return false
+    if (route.streams === 'none' && headers['grpc-timeout'] === undefined) {
+      headers['grpc-timeout'] = formatTimeout(this.#limits.unaryTimeoutMs)
+    }
+    if (!route.implemented.hot || this.#options.transport === 'grpc-js') return false
+    if (!headers['content-type']?.startsWith('application/grpc')) return false
+    this.#serve(route, (settled) => new LeanExchange(stream, headers, this.#limits, settled))
+    return true
+  }
+
+  #serve(route: Route, open: (settled: Settled) => Exchange): void {
+    let record: CallRecord | undefined
+    const exchange = open((failure) => {
+      this.#active.delete(exchange)
+      record?.end(failure)
+      if (failure !== undefined && isServersFault(failure)) this.#options.onError?.(failure, { method: route.name })
+    })
+    this.#active.add(exchange, route.streams)
+    record = recordServerCall(route.name, (name) => exchange.header(name))
+    try {
+      route.implemented.serve(exchange, new ServerContext(route.name, exchange, record?.context ?? ROOT_CONTEXT))
+    } catch (error) {
+      exchange.fail(Failure.from(error))
+    }
+  }
+}
+
+/** How long the last bytes of an ended call may take to leave. */
+const LAST_BYTES_MS = 100
+
+function credentialsOf(tls: ServerTls | undefined): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure()
+  const pair = { cert_chain: Buffer.from(tls.certificate), private_key: Buffer.from(tls.key) }
+  const authorities = tls.clientAuthorities
+  return ServerCredentials.createSsl(
+    authorities === undefined ? null : Buffer.from(authorities),
+    [pair],
+    authorities !== undefined,
+  )
 }

@@ -24,6 +24,20 @@ export function statusMessage(failure: Failure): string {
   return clip(failure.message, MAX_MESSAGE_CHARACTERS)
 }
 
+/** Text as `grpc-message` carries it: percent-encoded but for printable ASCII. */
+export function percentEncode(text: string): string {
+  return text.replace(/[^\x20-\x24\x26-\x7e]+/g, (run) => encodeURIComponent(run.toWellFormed()))
+}
+
+/** What a `grpc-message` says; text that is not percent-encoded comes back as it is. */
+export function percentDecode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 /** A failure as a serialised google.rpc.Status with its details. */
 export function encodeStatus(failure: Failure): Uint8Array {
   const { reason, metadata, violations, retryAfterMs } = failure

@@ -1,0 +1,278 @@
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import { constants } from 'node:http2'
+import { Code } from './code.ts'
+import type { Exchange, ExchangeListener, Settled, Trailers } from './exchange.ts'
+import { Failure } from './failure.ts'
+import { ACCEPTED_ENCODINGS, decompress, FrameReader, frame, tooLarge } from './framing.ts'
+import { cancellation } from './grpc-js-exchange.ts'
+import type { ServerLimits } from './limits.ts'
+import { encodeStatus, percentEncode, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
+import { parseTimeout } from './timeout.ts'
+
+const RESPONSE_HEADERS = { ':status': 200, 'content-type': 'application/grpc+proto' } as const
+const WAIT_FOR_TRAILERS = { waitForTrailers: true } as const
+const OK_TRAILERS = { 'grpc-status': '0' } as const
+/** Pieces of one turn that are joined by copying; larger ones are written one after the other. */
+const MAX_JOINED_BYTES = 64 * 1024
+
+/**
+ * An exchange on the HTTP/2 stream itself, without grpc-js: see docs/adr/0003-stream-transport.md.
+ *
+ * 1. The promises of Exchange.
+ * 2. What is written in one turn of the event loop leaves together; an answer or a failure takes along what waits.
+ * 3. Messages are heard in order also when some are compressed; while one is decompressed the caller is held back.
+ * 4. After the call is over what still comes is read and dropped, and the caller is told to stop sending.
+ */
+export class LeanExchange implements Exchange {
+  readonly path: string
+  readonly deadlineMs: number
+  cancelled = false
+  halfClosed = false
+  moves = 0
+  readonly #stream: ServerHttp2Stream
+  readonly #headers: IncomingHttpHeaders
+  readonly #limits: ServerLimits
+  readonly #settled: Settled
+  readonly #reader: FrameReader
+  readonly #timer: NodeJS.Timeout | undefined
+  readonly #failure: Failure | undefined
+  #listener: ExchangeListener | undefined
+  #over = false
+  #responded = false
+  #paused = false
+  #inflating: Promise<void> | undefined
+  #pieces: Buffer[] = []
+  #pieceBytes = 0
+  #flushPlanned = false
+  #trailers: OutgoingHttpHeaders = OK_TRAILERS
+
+  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, limits: ServerLimits, settled: Settled) {
+    this.#stream = stream
+    this.#headers = headers
+    this.#limits = limits
+    this.#settled = settled
+    this.path = headers[':path'] ?? ''
+    this.#reader = new FrameReader(limits.maxRequestBytes, (message, compressed) => this.#take(message, compressed))
+    const timeout = headers['grpc-timeout']
+    const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : parseTimeout(String(timeout))
+    if (timeoutMs === undefined) {
+      this.#failure = new Failure(Code.INVALID_ARGUMENT, 'MALFORMED_TIMEOUT', `grpc-timeout "${timeout}" is no timeout`)
+    }
+    this.deadlineMs = Date.now() + (timeoutMs ?? 0)
+    if (timeoutMs !== undefined && timeoutMs !== Number.POSITIVE_INFINITY) {
+      this.#timer = setTimeout(() => this.#abort(cancellation(Number.NEGATIVE_INFINITY)), timeoutMs)
+    }
+  }
+
+  get peer(): string {
+    const socket = this.#stream.session?.socket
+    return socket?.remoteAddress === undefined ? 'unknown' : `${socket.remoteAddress}:${socket.remotePort}`
+  }
+
+  get needsDrain(): boolean {
+    return this.#pieceBytes + this.#stream.writableLength > this.#limits.streamBufferBytes
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#headers[name]
+    return Array.isArray(value) ? value[0] : value
+  }
+
+  listen(listener: ExchangeListener): void {
+    const stream = this.#stream
+    this.#listener = listener
+    stream.on('error', ignore) // a broken stream is always followed by `close`
+    stream.on('close', () => this.#close())
+    if (this.#failure !== undefined) {
+      this.#abort(this.#failure)
+      return
+    }
+    stream.on('data', (chunk: Buffer) => this.#read(chunk))
+    stream.on('end', () => this.#end())
+  }
+
+  pause(): void {
+    this.#paused = true
+    this.#stream.pause()
+  }
+
+  resume(): void {
+    this.#paused = false
+    if (this.#inflating === undefined) this.#stream.resume()
+  }
+
+  write(message: Uint8Array): boolean {
+    if (this.#over || !this.#fits(message)) return true
+    this.moves++
+    this.#put(message)
+    if (!this.#flushPlanned) {
+      this.#flushPlanned = true
+      setImmediate(() => this.#flush())
+    }
+    return !this.needsDrain
+  }
+
+  answer(message: Uint8Array, trailers?: Trailers): void {
+    if (this.#over || !this.#fits(message)) return
+    this.#put(message)
+    this.finish(trailers)
+  }
+
+  finish(trailers?: Trailers): void {
+    if (this.#over) return
+    if (trailers !== undefined) this.#trailers = { ...trailers, ...OK_TRAILERS }
+    this.#finish(undefined)
+  }
+
+  fail(failure: Failure, trailers?: Trailers): void {
+    if (this.#over) return
+    this.#trailers = {
+      ...trailers,
+      'grpc-status': String(failure.code),
+      'grpc-message': percentEncode(statusMessage(failure)),
+      [STATUS_DETAILS_KEY]: Buffer.from(encodeStatus(failure)).toString('base64'),
+    }
+    if (failure.reason === 'UNKNOWN_ENCODING') this.#trailers['grpc-accept-encoding'] = ACCEPTED_ENCODINGS
+    this.#finish(failure)
+  }
+
+  #finish(failure: Failure | undefined): void {
+    const stream = this.#stream
+    this.#over = true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
+    if (!stream.destroyed && !stream.closed) {
+      if (!this.#responded && this.#pieces.length === 0) {
+        stream.respond({ ...RESPONSE_HEADERS, ...this.#trailers }, { endStream: true })
+        this.#release()
+      } else {
+        this.#respond()
+        this.#send()
+        stream.end()
+      }
+    }
+    this.#settled(failure)
+  }
+
+  #respond(): void {
+    if (this.#responded) return
+    this.#responded = true
+    this.#stream.respond(RESPONSE_HEADERS, WAIT_FOR_TRAILERS)
+    this.#stream.on('wantTrailers', () => {
+      this.#stream.sendTrailers(this.#trailers)
+      this.#release()
+    })
+  }
+
+  /** Reads and drops what a caller sends that was answered before it had sent everything. */
+  #release(): void {
+    const stream = this.#stream
+    if (stream.readableEnded) return
+    stream.removeAllListeners('data')
+    stream.resume()
+    setImmediate(() => {
+      if (!stream.readableEnded && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR)
+    })
+  }
+
+  #fits(message: Uint8Array): boolean {
+    if (message.length <= this.#limits.maxResponseBytes) return true
+    this.fail(tooLarge(message.length, this.#limits.maxResponseBytes))
+    return false
+  }
+
+  #put(message: Uint8Array): void {
+    const framed = frame(message)
+    this.#pieces.push(framed)
+    this.#pieceBytes += framed.length
+  }
+
+  #flush(): void {
+    this.#flushPlanned = false
+    if (this.#over || this.#stream.destroyed || this.#stream.closed) return
+    if (!this.#responded) {
+      this.#respond()
+      this.#stream.on('drain', () => {
+        if (!this.#over) this.#listener?.drain?.()
+      })
+    }
+    this.#send()
+  }
+
+  #send(): void {
+    const pieces = this.#pieces
+    const bytes = this.#pieceBytes
+    if (pieces.length === 0) return
+    this.#pieces = []
+    this.#pieceBytes = 0
+    const [first] = pieces
+    if (pieces.length === 1 && first !== undefined) this.#stream.write(first)
+    else if (bytes <= MAX_JOINED_BYTES) this.#stream.write(Buffer.concat(pieces, bytes))
+    else for (const piece of pieces) this.#stream.write(piece)
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#over) return
+    try {
+      this.#reader.push(chunk)
+    } catch (error) {
+      this.#abort(Failure.from(error))
+    }
+  }
+
+  #take(message: Buffer, compressed: boolean): void {
+    if (this.#over) return
+    this.moves++
+    if (!compressed && this.#inflating === undefined) this.#listener?.message(message)
+    else this.#takeInOrder(message, compressed)
+  }
+
+  /** Delivers a message after the ones that are still being decompressed. */
+  #takeInOrder(message: Buffer, compressed: boolean): void {
+    const { maxRequestBytes } = this.#limits
+    this.#stream.pause()
+    const ready = compressed ? decompress(message, this.header('grpc-encoding'), maxRequestBytes) : message
+    if (ready instanceof Promise) ready.catch(ignore) // its failure is taken in its turn
+    const turn = (this.#inflating ?? Promise.resolve()).then(async () => {
+      try {
+        const bytes = await ready
+        if (!this.#over) this.#listener?.message(bytes)
+      } catch (error) {
+        this.#abort(Failure.from(error))
+      }
+      if (this.#inflating !== turn) return
+      this.#inflating = undefined
+      if (!this.#paused) this.#stream.resume()
+    })
+    this.#inflating = turn
+  }
+
+  #end(): void {
+    this.halfClosed = true
+    if (this.#inflating !== undefined) {
+      void this.#inflating.then(() => this.#end())
+    } else if (!this.#over) {
+      if (this.#reader.atBoundary) this.#listener?.end()
+      else this.#abort(new Failure(Code.INVALID_ARGUMENT, 'MALFORMED_FRAME', 'the call ended inside a message'))
+    }
+  }
+
+  #close(): void {
+    if (this.#over) return
+    const failure = cancellation(this.deadlineMs)
+    this.#over = true
+    this.cancelled = true
+    if (this.#timer !== undefined) clearTimeout(this.#timer)
+    this.#listener?.cancel(failure)
+    this.#settled(failure)
+  }
+
+  /** Ends the call from this side for a reason that the listener did not give. */
+  #abort(failure: Failure): void {
+    if (this.#over) return
+    this.fail(failure)
+    this.cancelled = true
+    this.#listener?.cancel(failure)
+  }
+}
+
+const ignore = (): void => {}

@@ -1,0 +1,33 @@
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import type { Server } from '@grpc/grpc-js'
+
+/** Sees a stream before grpc-js does; true when it took it. */
+export type TakeStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean
+
+interface Insides {
+  _setupHandlers(http2Server: Http2Server, interceptors: unknown): void
+}
+
+/**
+ * Lets `take` see every HTTP/2 stream of a grpc-js server first, and `prepare` every HTTP/2 server before it listens.
+ *
+ * This is the one place that reaches inside grpc-js: it wraps `_setupHandlers`, which grpc-js calls once for each
+ * HTTP/2 server and which registers exactly one `stream` listener. When an update changes any of that, the first
+ * server to start throws, and `stream-takeover.test.ts` fails.
+ */
+export function takeStreams(server: Server, take: TakeStream, prepare: (http2Server: Http2Server) => void): void {
+  const insides = server as unknown as Insides
+  const original = insides._setupHandlers
+  if (typeof original !== 'function') throw new TypeError('grpc-js has no _setupHandlers any more')
+  insides._setupHandlers = (http2Server, interceptors) => {
+    if (http2Server.listenerCount('stream') !== 0) throw new TypeError('grpc-js listens for streams too early')
+    original.call(server, http2Server, interceptors)
+    const [listener, ...others] = http2Server.listeners('stream')
+    if (listener === undefined || others.length > 0) throw new TypeError('grpc-js does not listen for streams once')
+    http2Server.removeAllListeners('stream')
+    http2Server.on('stream', (stream, headers, ...rest) => {
+      if (!take(stream, headers)) listener.call(http2Server, stream, headers, ...rest)
+    })
+    prepare(http2Server)
+  }
+}
