@@ -685,7 +685,7 @@ export const ReferenceDistributionSchema: GenMessage<ReferenceDistribution> = /*
  */
 export type NumericCells = Message<"slipway.registry.v1.NumericCells"> & {
   /**
-   * The edges, ascending.
+   * The edges, ascending; the last two may be equal: a bin of that one value.
    *
    * @generated from field: repeated double edges = 1;
    */

@@ -1,0 +1,109 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ConfigError, type Environment } from '@slipway/config'
+import { openEmbeddedBus } from '@slipway/events'
+import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
+import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
+import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { createClient, createServer, implement } from '@slipway/rpc'
+import { migrate, openFileBlobs, openSqlite } from '@slipway/storage'
+import { logger, startTelemetry } from '@slipway/telemetry'
+import { Aliases } from './aliases.ts'
+import { loadConfig, type RegistryConfig } from './config.ts'
+import { Gates } from './gate.ts'
+import { Ledger } from './ledger.ts'
+import { Models } from './models.ts'
+import { startOutbox } from './outbox.ts'
+import { migrations, type Schema } from './schema.ts'
+import { inferenceScorer } from './scorer.ts'
+import { createRegistryService } from './service.ts'
+import { startSweeper } from './sweeper.ts'
+import { nowMicros } from './time.ts'
+import { Uploads } from './uploads.ts'
+import { Versions } from './versions.ts'
+
+/** A service that runs. */
+export interface RunningService {
+  /** Where it answers, `host:port`. */
+  readonly address: string
+  /** Drains it: streams end, calls in flight finish, everything is closed. */
+  stop(): Promise<void>
+}
+
+/** Starts the registry; throws a ConfigError that names every setting that is wrong. */
+export async function start(env: Environment): Promise<RunningService> {
+  const config = loadConfig(env)
+  const log = logger('slipway.registry')
+  const telemetry = startTelemetry({ serviceName: 'slipway-registry', env })
+  const database = openSqlite<Schema>({ path: join(config.dataDirectory, 'registry', 'registry.db') })
+  await migrate(database, migrations)
+  const blobs = openFileBlobs({ directory: join(config.dataDirectory, 'registry', 'files') })
+  const bus = openEmbeddedBus({ path: join(config.dataDirectory, 'events.db') })
+  const control = createClient(ModelControlService, { address: config.inferenceAddress })
+  const inference = createClient(GRPCInferenceService, { address: config.inferenceAddress })
+  const stopping = new AbortController()
+
+  const ledger = new Ledger({ database, nowMicros })
+  const gates = new Gates({
+    ledger,
+    blobs,
+    scorer: inferenceScorer({ control, inference, ...scoring(config) }),
+    maxGoldenSetBytes: config.maxGoldenSetBytes,
+    maxConcurrentRuns: config.maxConcurrentGateRuns,
+  })
+  const service = createRegistryService({
+    ledger,
+    gates,
+    models: new Models({ ledger, checkGate: async (gate, field) => await gates.check(gate, field) }),
+    versions: new Versions({ ledger, blobs, maxGraphBytes: config.maxGraphBytes }),
+    aliases: new Aliases({ ledger }),
+    uploads: new Uploads({ database, blobs, nowMicros, maxFileBytes: config.maxFileBytes }),
+    watch: { batchSize: 256, heartbeatMs: config.watchHeartbeatMs },
+    stopping: stopping.signal,
+  })
+  const server = createServer({
+    implementations: [implement(RegistryService, service)],
+    listen: config.listen,
+    behindMesh: config.insecureBehindMesh,
+    onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
+  })
+  const { address } = await server.start()
+  const outbox = startOutbox({ ledger, bus, batchSize: 256, maxWaitMs: 5000 })
+  const sweeper = startSweeper({ blobs, idleMs: config.uploadIdleMs })
+  log.info('the registry answers', { address })
+
+  return {
+    address,
+    stop: async () => {
+      stopping.abort()
+      await server.drain({ graceMs: config.drainGraceMs })
+      sweeper.stop()
+      await outbox.stop()
+      control.close()
+      inference.close()
+      await bus.close()
+      await database.destroy()
+      await telemetry.shutdown()
+    },
+  }
+}
+
+function scoring(config: RegistryConfig) {
+  return {
+    maxRowsPerCall: config.gateRowsPerCall,
+    loadTimeoutMs: config.gateLoadTimeoutMs,
+    inferTimeoutMs: config.gateInferTimeoutMs,
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    const running = await start(process.env)
+    const stop = () => void running.stop().then(() => process.exit(0))
+    process.once('SIGINT', stop).once('SIGTERM', stop)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(2)
+  }
+}
