@@ -1,0 +1,18 @@
+/** The event bus: its port, two adapters, typed topics and the spooled producer. */
+export type {
+  EventBus,
+  EventRecord,
+  HandleContext,
+  PublishOptions,
+  ReceivedRecord,
+  StartPosition,
+  SubscribeOptions,
+  Subscription,
+  TopicSettings,
+} from './bus.ts'
+export { deadLetterTopic, limits } from './bus.ts'
+export { cloudEventHeader, protobufContentType } from './cloud-events.ts'
+export { type EmbeddedBusOptions, openEmbeddedBus } from './embedded.ts'
+export { deadLetterHeader, Poison } from './poison.ts'
+export { type Topic, topics } from './topics.ts'
+export { type ConsumeOptions, consume, type Event, type EventOptions, encodeEvent, publishTo } from './typed.ts'

@@ -1,0 +1,50 @@
+import type { EventRecord, ReceivedRecord } from './bus.ts'
+import { deadLetterTopic } from './bus.ts'
+
+/** Which record is poison and what lies underneath. */
+export interface PoisonOptions {
+  /** The record of the batch that cannot be handled; without it the batch is tried again record by record. */
+  readonly record?: ReceivedRecord
+  readonly cause?: unknown
+}
+
+/** Thrown by a handler: this record can never be handled, park it in its dead-letter topic and go on. */
+export class Poison extends Error {
+  readonly record: ReceivedRecord | undefined
+
+  constructor(reason: string, options: PoisonOptions = {}) {
+    super(reason, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'Poison'
+    this.record = options.record
+  }
+}
+
+/** Headers that a parked record has besides its own. */
+export const deadLetterHeader = {
+  reason: 'slipway-dead-letter-reason',
+  group: 'slipway-dead-letter-group',
+  topic: 'slipway-dead-letter-topic',
+  partition: 'slipway-dead-letter-partition',
+  offset: 'slipway-dead-letter-offset',
+  timeMicros: 'slipway-dead-letter-time-micros',
+} as const
+
+const maxReasonLength = 1000
+
+/** The record that is parked in place of one that is poison. */
+export function deadLetterOf(record: ReceivedRecord, group: string, poison: Poison): EventRecord {
+  return {
+    topic: deadLetterTopic(record.topic),
+    key: record.key,
+    value: record.value,
+    headers: {
+      ...record.headers,
+      [deadLetterHeader.reason]: poison.message.slice(0, maxReasonLength),
+      [deadLetterHeader.group]: group,
+      [deadLetterHeader.topic]: record.topic,
+      [deadLetterHeader.partition]: String(record.partition),
+      [deadLetterHeader.offset]: String(record.offset),
+      [deadLetterHeader.timeMicros]: String(record.timeMicros),
+    },
+  }
+}

@@ -1,0 +1,70 @@
+import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
+import {
+  type IncidentChanged,
+  IncidentChangedSchema,
+  type RegistryChanged,
+  RegistryChangedSchema,
+  type TrainingRequested,
+  TrainingRequestedSchema,
+} from '@slipway/proto/slipway/events/v1/change'
+import {
+  FeedbackRecordedSchema,
+  PredictionLoggedSchema,
+  RequestSampledSchema,
+} from '@slipway/proto/slipway/events/v1/prediction'
+import type { TopicSettings } from './bus.ts'
+
+/** A topic whose values are messages of one type. */
+export interface Topic<S extends DescMessage> extends TopicSettings {
+  readonly schema: S
+  /** What the records of one key have in common: those keep their order. */
+  readonly key: (message: MessageShape<S>) => string
+}
+
+const day = 24 * 3600 * 1000
+const gibibyte = 1024 ** 3
+
+/** Slipway's topics: one message each. Few and ordered changes have one partition, streams have four. */
+export const topics = {
+  predictions: topic('slipway.predictions.v1', PredictionLoggedSchema, (message) => message.predictionId),
+  requests: topic('slipway.requests.v1', RequestSampledSchema, (message) => message.predictionId),
+  feedback: topic('slipway.feedback.v1', FeedbackRecordedSchema, (message) => message.predictionId),
+  registry: changes('slipway.registry.v1', RegistryChangedSchema, modelOf),
+  incidents: changes('slipway.incidents.v1', IncidentChangedSchema, endpointOf),
+  trainingRequests: changes('slipway.training-requests.v1', TrainingRequestedSchema, trainedModelOf),
+} as const
+
+/** Layout of all of Slipway's topics. */
+export const topicSettings: readonly TopicSettings[] = Object.values(topics).map(
+  ({ name, partitions, retentionMs, retentionBytes }) => ({ name, partitions, retentionMs, retentionBytes }),
+)
+
+function topic<S extends DescMessage>(name: string, schema: S, key: (message: MessageShape<S>) => string): Topic<S> {
+  return { name, schema, key, partitions: 4, retentionMs: 7 * day, retentionBytes: gibibyte }
+}
+
+function changes<S extends DescMessage>(name: string, schema: S, key: (message: MessageShape<S>) => string): Topic<S> {
+  return { name, schema, key, partitions: 1, retentionMs: 365 * day, retentionBytes: gibibyte }
+}
+
+function endpointOf(message: IncidentChanged): string {
+  return message.incident?.endpoint ?? ''
+}
+
+function trainedModelOf(message: TrainingRequested): string {
+  return message.model
+}
+
+function modelOf(message: RegistryChanged): string {
+  const change = message.change?.change
+  switch (change?.case) {
+    case 'model':
+      return change.value.name
+    case 'version':
+    case 'alias':
+      return change.value.name.split('/').slice(0, 2).join('/')
+    case undefined:
+      return ''
+  }
+  return ''
+}
