@@ -4,8 +4,8 @@ import { readdir, readFile } from 'node:fs/promises'
 const sampleEveryMs = 500
 const pageBytes = 4096
 
-/** Samples until stopped; `stop` gives the highest sum of resident memory seen, in bytes. */
-export function watchPeakMemory(): { stop(): number } {
+/** Samples until stopped; `peakBytes` is the highest sum of resident memory seen. */
+export function watchPeakMemory(): { peakBytes(): number; stop(): void } {
   let peakBytes = process.memoryUsage.rss()
   const sample = async () => {
     peakBytes = Math.max(peakBytes, await residentBytesOfTree(process.pid))
@@ -13,10 +13,8 @@ export function watchPeakMemory(): { stop(): number } {
   const timer = setInterval(() => void sample(), sampleEveryMs)
   timer.unref()
   return {
-    stop: () => {
-      clearInterval(timer)
-      return peakBytes
-    },
+    peakBytes: () => peakBytes,
+    stop: () => clearInterval(timer),
   }
 }
 

@@ -54,7 +54,9 @@ export interface Replay {
   readonly latency: LatencyRecorder
   /** Event time that has been played. */
   nowMicros(): bigint
-  /** Answered predictions per second since the first. */
+  /** When the first prediction was answered, by `performance.now()`; NaN before. */
+  firstAnswerMs(): number
+  /** Answered predictions per second since the start. */
   perSecond(): number
   /** Resolves when event time has reached this; rejects when the replay broke. */
   reached(timeMicros: bigint): Promise<void>
@@ -68,6 +70,7 @@ export function startReplay(options: ReplayOptions): Replay {
   const latency = createLatencyRecorder()
   const startedMs = performance.now()
   let elapsedMs = 0
+  let firstAnswerMs = Number.NaN
   let pending: Flight[] = []
   const waiters: { timeMicros: bigint; resolve: () => void }[] = []
 
@@ -76,7 +79,7 @@ export function startReplay(options: ReplayOptions): Replay {
     const callMs = performance.now()
     try {
       await options.ports.predict(flight)
-      state.answered++
+      if (state.answered++ === 0) firstAnswerMs = performance.now()
       pending.push(flight)
       latency.record(performance.now() - callMs)
     } catch {
@@ -136,6 +139,7 @@ export function startReplay(options: ReplayOptions): Replay {
     }),
     latency,
     nowMicros: () => state.now,
+    firstAnswerMs: () => firstAnswerMs,
     perSecond: () => (elapsedMs === 0 ? 0 : (state.answered * 1000) / elapsedMs),
     reached: (timeMicros) => {
       if (timeMicros <= state.now) return Promise.resolve()

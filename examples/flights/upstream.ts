@@ -62,12 +62,20 @@ export interface FlightQuery {
   readonly seed: number
 }
 
+/** The unit in which the upstream sends distances. */
+export type DistanceUnit = 'miles' | 'kilometres'
+
 /** The warehouse, open. */
 export interface Upstream {
   /** Flights in order of departure. */
   flights(query: FlightQuery): Promise<Flight[]>
   /** Rows of a view whose window ends in `[fromMicros, toMicros)`, in order of time. */
   featureRows(view: UpstreamView, fromMicros: bigint, toMicros: bigint): Promise<UpstreamRow[]>
+  /**
+   * Writes flights as Parquet: the spine of a training set, with keys, `event_time`, the features that come with a
+   * request (distance in the given unit) and the label `late`.
+   */
+  writeSpine(query: FlightQuery, unit: DistanceUnit, path: string): Promise<void>
   /**
    * Probability of a late flight by hour and route over all flights of `[fromMicros, toMicros)`, shrunk to the hour's
    * probability with the weight of 20 flights: the baseline that a model has to beat.
@@ -85,6 +93,13 @@ export async function openUpstream(): Promise<Upstream> {
   return {
     flights: (query) => flights(connection, query),
     featureRows: (view, from, to) => featureRows(connection, view, from, to),
+    writeSpine: async (query, unit, path) => {
+      const distance = unit === 'miles' ? 'miles' : `miles * ${kilometresPerMile}`
+      await connection.run(`
+        copy (select origin, destination, route, slot, departure as event_time, ${distance} as distance,
+          ${departureHour} as departure_hour, late, id::varchar as flight from (${sample(query)}) order by departure, id)
+        to '${path}' (format parquet)`)
+    },
     baseRates: (from, to) => baseRates(connection, from, to),
     close: () => {
       connection.closeSync()
@@ -131,13 +146,16 @@ const viewTables = [
 
 const micros = (value: bigint) => `make_timestamp(${value})`
 
+const departureHour = '(hour(departure) + minute(departure) / 60.0)::double'
+
+const sample = (query: FlightQuery) => `
+  select * from flights where departure >= ${micros(query.fromMicros)} and departure < ${micros(query.toMicros)}
+  qualify row_number() over (partition by date_trunc('day', departure) order by hash(id, ${query.seed}), id) <= ${query.perDay}`
+
 async function flights(connection: DuckDBConnection, query: FlightQuery): Promise<Flight[]> {
   const result = await connection.runAndReadAll(`
-    select id::varchar, epoch_us(departure), origin, destination, route, slot,
-      hour(departure) + minute(departure) / 60.0::double, miles, late, epoch_us(known)
-    from flights where departure >= ${micros(query.fromMicros)} and departure < ${micros(query.toMicros)}
-    qualify row_number() over (partition by date_trunc('day', departure) order by hash(id, ${query.seed}), id) <= ${query.perDay}
-    order by departure, id`)
+    select id::varchar, epoch_us(departure), origin, destination, route, slot, ${departureHour}, miles, late, epoch_us(known)
+    from (${sample(query)}) order by departure, id`)
   return result.getRows().map((row) => ({
     id: String(row[0]),
     timeMicros: BigInt(Number(row[1])),

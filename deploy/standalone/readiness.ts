@@ -1,0 +1,32 @@
+/** Waits until every service says SERVING. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { Health, HealthCheckResponse_ServingStatus } from '@slipway/proto/grpc/health/v1/health'
+import { createClient, type Failure } from '@slipway/rpc'
+import { type Addresses, type ServiceName, serviceNames } from './system.ts'
+
+const askEveryMs = 100
+const askTimeoutMs = 1_000
+
+/** Resolves when all services serve; throws, naming those that do not, after `withinMs`. */
+export async function untilServing(addresses: Addresses, withinMs: number): Promise<void> {
+  const waiting = new Set<ServiceName>(serviceNames)
+  const giveUp = AbortSignal.timeout(withinMs)
+  await Promise.all(
+    serviceNames.map(async (name) => {
+      const client = createClient(Health, { address: addresses[name], timeoutMs: askTimeoutMs })
+      try {
+        while (!giveUp.aborted && waiting.has(name)) {
+          const status = await client.check({}).then(
+            (answer) => answer.status,
+            (_failure: Failure) => HealthCheckResponse_ServingStatus.UNKNOWN,
+          )
+          if (status === HealthCheckResponse_ServingStatus.SERVING) waiting.delete(name)
+          else await delay(askEveryMs)
+        }
+      } finally {
+        client.close()
+      }
+    }),
+  )
+  if (waiting.size > 0) throw new Error(`not serving after ${withinMs / 1000} s: ${[...waiting].join(', ')}`)
+}
