@@ -5,8 +5,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Entity, EntitySchema, FeatureService, FeatureServiceSchema, FeatureView, FeatureViewSchema } from "./feature_view_pb.ts";
 import { file_slipway_features_v1_feature_view } from "./feature_view_pb.ts";
 import type { FeatureRow, FeatureStatus, Value, ValueType } from "./value_pb.ts";
@@ -17,7 +17,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file slipway/features/v1/feature_store_service.proto.
  */
 export const file_slipway_features_v1_feature_store_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci9zbGlwd2F5L2ZlYXR1cmVzL3YxL2ZlYXR1cmVfc3RvcmVfc2VydmljZS5wcm90bxITc2xpcHdheS5mZWF0dXJlcy52MSJKChNDcmVhdGVFbnRpdHlSZXF1ZXN0EjMKBmVudGl0eRgBIAEoCzIbLnNsaXB3YXkuZmVhdHVyZXMudjEuRW50aXR5Qga6SAPIAQEiSAoTTGlzdEVudGl0aWVzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGOgHKAASEgoKcGFnZV90b2tlbhgCIAEoCSJeChRMaXN0RW50aXRpZXNSZXNwb25zZRItCghlbnRpdGllcxgBIAMoCzIbLnNsaXB3YXkuZmVhdHVyZXMudjEuRW50aXR5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJaChhDcmVhdGVGZWF0dXJlVmlld1JlcXVlc3QSPgoMZmVhdHVyZV92aWV3GAEgASgLMiAuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlVmlld0IGukgDyAEBIkcKFUdldEZlYXR1cmVWaWV3UmVxdWVzdBIuCgRuYW1lGAEgASgJQiC6SB1yGzIZXmZlYXR1cmVWaWV3cy9bYS16MC05X10rJCJMChdMaXN0RmVhdHVyZVZpZXdzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGOgHKAASEgoKcGFnZV90b2tlbhgCIAEoCSJsChhMaXN0RmVhdHVyZVZpZXdzUmVzcG9uc2USNwoNZmVhdHVyZV92aWV3cxgBIAMoCzIgLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVZpZXcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImMKG0NyZWF0ZUZlYXR1cmVTZXJ2aWNlUmVxdWVzdBJECg9mZWF0dXJlX3NlcnZpY2UYASABKAsyIy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVTZXJ2aWNlQga6SAPIAQEiTQoYR2V0RmVhdHVyZVNlcnZpY2VSZXF1ZXN0EjEKBG5hbWUYASABKAlCI7pIIHIeMhxeZmVhdHVyZVNlcnZpY2VzL1thLXowLTktXSskIk8KGkxpc3RGZWF0dXJlU2VydmljZXNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY6AcoABISCgpwYWdlX3Rva2VuGAIgASgJInUKG0xpc3RGZWF0dXJlU2VydmljZXNSZXNwb25zZRI9ChBmZWF0dXJlX3NlcnZpY2VzGAEgAygLMiMuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlU2VydmljZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiUgoUV3JpdGVGZWF0dXJlc1JlcXVlc3QSOgoEcm93cxgBIAMoCzIfLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVJvd0ILukgIkgEFCAEQkE4ixQEKFVdyaXRlRmVhdHVyZXNSZXNwb25zZRIVCg1hcHBsaWVkX2NvdW50GAEgASgFEhMKC3N0YWxlX2NvdW50GAIgASgFEhcKD2R1cGxpY2F0ZV9jb3VudBgDIAEoBRIyCghyZWplY3RlZBgEIAMoCzIgLnNsaXB3YXkuZmVhdHVyZXMudjEuUmVqZWN0ZWRSb3cSMwoIb3V0Y29tZXMYBSADKA4yIS5zbGlwd2F5LmZlYXR1cmVzLnYxLldyaXRlT3V0Y29tZSIsCgtSZWplY3RlZFJvdxINCgVpbmRleBgBIAEoBRIOCgZyZWFzb24YAiABKAkiVgoaU3RyZWFtV3JpdGVGZWF0dXJlc1JlcXVlc3QSOAoEcm93cxgBIAMoCzIfLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVJvd0IJukgGkgEDEJBOIlkKG1N0cmVhbVdyaXRlRmVhdHVyZXNSZXNwb25zZRI6CgZyZXN1bHQYASABKAsyKi5zbGlwd2F5LmZlYXR1cmVzLnYxLldyaXRlRmVhdHVyZXNSZXNwb25zZSKxAgoYR2V0T25saW5lRmVhdHVyZXNSZXF1ZXN0Ej4KD2ZlYXR1cmVfc2VydmljZRgBIAEoCUIjukggch4yHF5mZWF0dXJlU2VydmljZXMvW2EtejAtOS1dKyRIABI0CghmZWF0dXJlcxgCIAEoCzIgLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZUxpc3RIABJACgtlbnRpdHlfcm93cxgDIAMoCzIeLnNsaXB3YXkuZmVhdHVyZXMudjEuRW50aXR5Um93Qgu6SAiSAQUIARCACBIpCgVhc19vZhgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASHgoWZmVhdHVyZV9zZXJ2aWNlX2RpZ2VzdBgFIAEoCUISCglzZWxlY3Rpb24SBbpIAggBIiwKC0ZlYXR1cmVMaXN0Eh0KCGZlYXR1cmVzGAEgAygJQgu6SAiSAQUIARCAICKWAQoJRW50aXR5Um93EkAKBGtleXMYASADKAsyKC5zbGlwd2F5LmZlYXR1cmVzLnYxLkVudGl0eVJvdy5LZXlzRW50cnlCCLpIBZoBAggBGkcKCUtleXNFbnRyeRILCgNrZXkYASABKAkSKQoFdmFsdWUYAiABKAsyGi5zbGlwd2F5LmZlYXR1cmVzLnYxLlZhbHVlOgI4ASKxAQoZR2V0T25saW5lRmVhdHVyZXNSZXNwb25zZRIQCghmZWF0dXJlcxgBIAMoCRItCgV0eXBlcxgCIAMoDjIeLnNsaXB3YXkuZmVhdHVyZXMudjEuVmFsdWVUeXBlEjMKB3ZlY3RvcnMYAyADKAsyIi5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVWZWN0b3ISHgoWZmVhdHVyZV9zZXJ2aWNlX2RpZ2VzdBgEIAEoCSKpAQoNRmVhdHVyZVZlY3RvchI0CghzdGF0dXNlcxgBIAMoDjIiLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVN0YXR1cxIPCgdkb3VibGVzGAIgAygBEg4KBmludDY0cxgDIAMoAxIPCgdzdHJpbmdzGAQgAygJEhQKDGJ5dGVzX3ZhbHVlcxgFIAMoDBIaChJldmVudF90aW1lc19taWNyb3MYBiADKAMiqwEKElVwbG9hZFNwaW5lUmVxdWVzdBIxCgl1cGxvYWRfaWQYASABKAlCHrpIG3IZMhdeKFtBLVphLXowLTktXXs4LDY0fSk/JBIXCgZvZmZzZXQYAiABKANCB7pIBCICKAASGAoFY2h1bmsYAyABKAxCCbpIBnoEGICAQBIvCgZkaWdlc3QYBCABKAlCH7pIHHIaMhheKHNoYTI1NjpbMC05YS1mXXs2NH0pPyQiPQoTVXBsb2FkU3BpbmVSZXNwb25zZRIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoAxIOCgZkaWdlc3QYAiABKAkisgIKGENyZWF0ZVRyYWluaW5nU2V0UmVxdWVzdBIyCgxzcGluZV9kaWdlc3QYASABKAlCHLpIGXIXMhVec2hhMjU2OlswLTlhLWZdezY0fSQSPAoLdGltZV9jb2x1bW4YAiABKAlCJ7pIJHIiMiBeKFtBLVphLXpfXVtBLVphLXowLTlfXXswLDYyfSk/JBI8Cg9mZWF0dXJlX3NlcnZpY2UYAyABKAlCI7pIIHIeMhxeZmVhdHVyZVNlcnZpY2VzL1thLXowLTktXSskEjIKBWFzX29mGAQgASgOMhkuc2xpcHdheS5mZWF0dXJlcy52MS5Bc09mQgi6SAWCAQIQARIyCg5jcmVhdGVkX2JlZm9yZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiagoZQ3JlYXRlVHJhaW5pbmdTZXRSZXNwb25zZRIPCgdwZXJjZW50GAEgASgFEg0KBXN0YWdlGAIgASgJEi0KB2RhdGFzZXQYAyABKAsyHC5zbGlwd2F5LmZlYXR1cmVzLnYxLkRhdGFzZXQiyQIKB0RhdGFzZXQSDAoEbmFtZRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSEQoJcm93X2NvdW50GAMgASgDEi8KBWZpbGVzGAQgAygLMiAuc2xpcHdheS5mZWF0dXJlcy52MS5EYXRhc2V0RmlsZRIUCgxzcGluZV9kaWdlc3QYBSABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAYgASgJEh4KFmZlYXR1cmVfc2VydmljZV9kaWdlc3QYByABKAkSKAoFYXNfb2YYCCABKA4yGS5zbGlwd2F5LmZlYXR1cmVzLnYxLkFzT2YSMgoOY3JlYXRlZF9iZWZvcmUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2NyZWF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCI/CgtEYXRhc2V0RmlsZRIMCgRwYXRoGAEgASgJEhIKCnNpemVfYnl0ZXMYAiABKAMSDgoGZGlnZXN0GAMgASgJIkEKEUdldERhdGFzZXRSZXF1ZXN0EiwKBG5hbWUYASABKAlCHrpIG3IZMhdeZGF0YXNldHMvWzAtOWEtZl17NjR9JCJIChNMaXN0RGF0YXNldHNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY6AcoABISCgpwYWdlX3Rva2VuGAIgASgJIl8KFExpc3REYXRhc2V0c1Jlc3BvbnNlEi4KCGRhdGFzZXRzGAEgAygLMhwuc2xpcHdheS5mZWF0dXJlcy52MS5EYXRhc2V0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJ2ChZEb3dubG9hZERhdGFzZXRSZXF1ZXN0EiwKBG5hbWUYASABKAlCHrpIG3IZMhdeZGF0YXNldHMvWzAtOWEtZl17NjR9JBIVCgRwYXRoGAIgASgJQge6SARyAhABEhcKBm9mZnNldBgDIAEoA0IHukgEIgIoACJMChdEb3dubG9hZERhdGFzZXRSZXNwb25zZRIOCgZvZmZzZXQYASABKAMSDQoFY2h1bmsYAiABKAwSEgoKc2l6ZV9ieXRlcxgDIAEoAyqaAQoMV3JpdGVPdXRjb21lEh0KGVdSSVRFX09VVENPTUVfVU5TUEVDSUZJRUQQABIZChVXUklURV9PVVRDT01FX0FQUExJRUQQARIXChNXUklURV9PVVRDT01FX1NUQUxFEAISGwoXV1JJVEVfT1VUQ09NRV9EVVBMSUNBVEUQAxIaChZXUklURV9PVVRDT01FX1JFSkVDVEVEEAQqPwoEQXNPZhIVChFBU19PRl9VTlNQRUNJRklFRBAAEg8KC0FTX09GX0tOT1dOEAESDwoLQVNfT0ZfRVZFTlQQAjK3DQoTRmVhdHVyZVN0b3JlU2VydmljZRJVCgxDcmVhdGVFbnRpdHkSKC5zbGlwd2F5LmZlYXR1cmVzLnYxLkNyZWF0ZUVudGl0eVJlcXVlc3QaGy5zbGlwd2F5LmZlYXR1cmVzLnYxLkVudGl0eRJjCgxMaXN0RW50aXRpZXMSKC5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3RFbnRpdGllc1JlcXVlc3QaKS5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3RFbnRpdGllc1Jlc3BvbnNlEmQKEUNyZWF0ZUZlYXR1cmVWaWV3Ei0uc2xpcHdheS5mZWF0dXJlcy52MS5DcmVhdGVGZWF0dXJlVmlld1JlcXVlc3QaIC5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVWaWV3El4KDkdldEZlYXR1cmVWaWV3Eiouc2xpcHdheS5mZWF0dXJlcy52MS5HZXRGZWF0dXJlVmlld1JlcXVlc3QaIC5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVWaWV3Em8KEExpc3RGZWF0dXJlVmlld3MSLC5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3RGZWF0dXJlVmlld3NSZXF1ZXN0Gi0uc2xpcHdheS5mZWF0dXJlcy52MS5MaXN0RmVhdHVyZVZpZXdzUmVzcG9uc2USbQoUQ3JlYXRlRmVhdHVyZVNlcnZpY2USMC5zbGlwd2F5LmZlYXR1cmVzLnYxLkNyZWF0ZUZlYXR1cmVTZXJ2aWNlUmVxdWVzdBojLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVNlcnZpY2USZwoRR2V0RmVhdHVyZVNlcnZpY2USLS5zbGlwd2F5LmZlYXR1cmVzLnYxLkdldEZlYXR1cmVTZXJ2aWNlUmVxdWVzdBojLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVNlcnZpY2USeAoTTGlzdEZlYXR1cmVTZXJ2aWNlcxIvLnNsaXB3YXkuZmVhdHVyZXMudjEuTGlzdEZlYXR1cmVTZXJ2aWNlc1JlcXVlc3QaMC5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3RGZWF0dXJlU2VydmljZXNSZXNwb25zZRJmCg1Xcml0ZUZlYXR1cmVzEikuc2xpcHdheS5mZWF0dXJlcy52MS5Xcml0ZUZlYXR1cmVzUmVxdWVzdBoqLnNsaXB3YXkuZmVhdHVyZXMudjEuV3JpdGVGZWF0dXJlc1Jlc3BvbnNlEnwKE1N0cmVhbVdyaXRlRmVhdHVyZXMSLy5zbGlwd2F5LmZlYXR1cmVzLnYxLlN0cmVhbVdyaXRlRmVhdHVyZXNSZXF1ZXN0GjAuc2xpcHdheS5mZWF0dXJlcy52MS5TdHJlYW1Xcml0ZUZlYXR1cmVzUmVzcG9uc2UoATABEnIKEUdldE9ubGluZUZlYXR1cmVzEi0uc2xpcHdheS5mZWF0dXJlcy52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QaLi5zbGlwd2F5LmZlYXR1cmVzLnYxLkdldE9ubGluZUZlYXR1cmVzUmVzcG9uc2USYgoLVXBsb2FkU3BpbmUSJy5zbGlwd2F5LmZlYXR1cmVzLnYxLlVwbG9hZFNwaW5lUmVxdWVzdBooLnNsaXB3YXkuZmVhdHVyZXMudjEuVXBsb2FkU3BpbmVSZXNwb25zZSgBEnQKEUNyZWF0ZVRyYWluaW5nU2V0Ei0uc2xpcHdheS5mZWF0dXJlcy52MS5DcmVhdGVUcmFpbmluZ1NldFJlcXVlc3QaLi5zbGlwd2F5LmZlYXR1cmVzLnYxLkNyZWF0ZVRyYWluaW5nU2V0UmVzcG9uc2UwARJSCgpHZXREYXRhc2V0EiYuc2xpcHdheS5mZWF0dXJlcy52MS5HZXREYXRhc2V0UmVxdWVzdBocLnNsaXB3YXkuZmVhdHVyZXMudjEuRGF0YXNldBJjCgxMaXN0RGF0YXNldHMSKC5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3REYXRhc2V0c1JlcXVlc3QaKS5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3REYXRhc2V0c1Jlc3BvbnNlEm4KD0Rvd25sb2FkRGF0YXNldBIrLnNsaXB3YXkuZmVhdHVyZXMudjEuRG93bmxvYWREYXRhc2V0UmVxdWVzdBosLnNsaXB3YXkuZmVhdHVyZXMudjEuRG93bmxvYWREYXRhc2V0UmVzcG9uc2UwAWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp, file_slipway_features_v1_feature_view, file_slipway_features_v1_value]);
+  fileDesc("Ci9zbGlwd2F5L2ZlYXR1cmVzL3YxL2ZlYXR1cmVfc3RvcmVfc2VydmljZS5wcm90bxITc2xpcHdheS5mZWF0dXJlcy52MSJKChNDcmVhdGVFbnRpdHlSZXF1ZXN0EjMKBmVudGl0eRgBIAEoCzIbLnNsaXB3YXkuZmVhdHVyZXMudjEuRW50aXR5Qga6SAPIAQEiPgoQR2V0RW50aXR5UmVxdWVzdBIqCgRuYW1lGAEgASgJQhy6SBlyFzIVXmVudGl0aWVzL1thLXowLTlfXSskIk8KE0RlbGV0ZUVudGl0eVJlcXVlc3QSKgoEbmFtZRgBIAEoCUIcukgZchcyFV5lbnRpdGllcy9bYS16MC05X10rJBIMCgRldGFnGAIgASgJIkgKE0xpc3RFbnRpdGllc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhIKCnBhZ2VfdG9rZW4YAiABKAkiXgoUTGlzdEVudGl0aWVzUmVzcG9uc2USLQoIZW50aXRpZXMYASADKAsyGy5zbGlwd2F5LmZlYXR1cmVzLnYxLkVudGl0eRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWgoYQ3JlYXRlRmVhdHVyZVZpZXdSZXF1ZXN0Ej4KDGZlYXR1cmVfdmlldxgBIAEoCzIgLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVZpZXdCBrpIA8gBASJ4ChVHZXRGZWF0dXJlVmlld1JlcXVlc3QSLgoEbmFtZRgBIAEoCUIgukgdchsyGV5mZWF0dXJlVmlld3MvW2EtejAtOV9dKyQSLwoGZGlnZXN0GAIgASgJQh+6SBxyGjIYXihzaGEyNTY6WzAtOWEtZl17NjR9KT8kIosBChhVcGRhdGVGZWF0dXJlVmlld1JlcXVlc3QSPgoMZmVhdHVyZV92aWV3GAEgASgLMiAuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlVmlld0IGukgDyAEBEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayJYChhEZWxldGVGZWF0dXJlVmlld1JlcXVlc3QSLgoEbmFtZRgBIAEoCUIgukgdchsyGV5mZWF0dXJlVmlld3MvW2EtejAtOV9dKyQSDAoEZXRhZxgCIAEoCSJMChdMaXN0RmVhdHVyZVZpZXdzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGOgHKAASEgoKcGFnZV90b2tlbhgCIAEoCSJsChhMaXN0RmVhdHVyZVZpZXdzUmVzcG9uc2USNwoNZmVhdHVyZV92aWV3cxgBIAMoCzIgLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVZpZXcSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImMKG0NyZWF0ZUZlYXR1cmVTZXJ2aWNlUmVxdWVzdBJECg9mZWF0dXJlX3NlcnZpY2UYASABKAsyIy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVTZXJ2aWNlQga6SAPIAQEifgoYR2V0RmVhdHVyZVNlcnZpY2VSZXF1ZXN0EjEKBG5hbWUYASABKAlCI7pIIHIeMhxeZmVhdHVyZVNlcnZpY2VzL1thLXowLTktXSskEi8KBmRpZ2VzdBgCIAEoCUIfukgcchoyGF4oc2hhMjU2OlswLTlhLWZdezY0fSk/JCKUAQobVXBkYXRlRmVhdHVyZVNlcnZpY2VSZXF1ZXN0EkQKD2ZlYXR1cmVfc2VydmljZRgBIAEoCzIjLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVNlcnZpY2VCBrpIA8gBARIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2siXgobRGVsZXRlRmVhdHVyZVNlcnZpY2VSZXF1ZXN0EjEKBG5hbWUYASABKAlCI7pIIHIeMhxeZmVhdHVyZVNlcnZpY2VzL1thLXowLTktXSskEgwKBGV0YWcYAiABKAkiTwoaTGlzdEZlYXR1cmVTZXJ2aWNlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhIKCnBhZ2VfdG9rZW4YAiABKAkidQobTGlzdEZlYXR1cmVTZXJ2aWNlc1Jlc3BvbnNlEj0KEGZlYXR1cmVfc2VydmljZXMYASADKAsyIy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVTZXJ2aWNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJSChRXcml0ZUZlYXR1cmVzUmVxdWVzdBI6CgRyb3dzGAEgAygLMh8uc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlUm93Qgu6SAiSAQUIARCQTiLFAQoVV3JpdGVGZWF0dXJlc1Jlc3BvbnNlEhUKDWFwcGxpZWRfY291bnQYASABKAUSEwoLc3RhbGVfY291bnQYAiABKAUSFwoPZHVwbGljYXRlX2NvdW50GAMgASgFEjIKCHJlamVjdGVkGAQgAygLMiAuc2xpcHdheS5mZWF0dXJlcy52MS5SZWplY3RlZFJvdxIzCghvdXRjb21lcxgFIAMoDjIhLnNsaXB3YXkuZmVhdHVyZXMudjEuV3JpdGVPdXRjb21lIkkKC1JlamVjdGVkUm93Eg0KBWluZGV4GAEgASgFEg4KBnJlYXNvbhgCIAEoCRINCgVmaWVsZBgDIAEoCRIMCgRjb2RlGAQgASgJIlYKGlN0cmVhbVdyaXRlRmVhdHVyZXNSZXF1ZXN0EjgKBHJvd3MYASADKAsyHy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVSb3dCCbpIBpIBAxCQTiJZChtTdHJlYW1Xcml0ZUZlYXR1cmVzUmVzcG9uc2USOgoGcmVzdWx0GAEgASgLMiouc2xpcHdheS5mZWF0dXJlcy52MS5Xcml0ZUZlYXR1cmVzUmVzcG9uc2UigQMKGEdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBI+Cg9mZWF0dXJlX3NlcnZpY2UYASABKAlCI7pIIHIeMhxeZmVhdHVyZVNlcnZpY2VzL1thLXowLTktXSskSAASNAoIZmVhdHVyZXMYAiABKAsyIC5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVMaXN0SAASQAoLZW50aXR5X3Jvd3MYAyADKAsyHi5zbGlwd2F5LmZlYXR1cmVzLnYxLkVudGl0eVJvd0ILukgIkgEFCAEQgAgSKQoFYXNfb2YYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEh4KFmZlYXR1cmVfc2VydmljZV9kaWdlc3QYBSABKAkSNwoKdmlzaWJpbGl0eRgGIAEoDjIZLnNsaXB3YXkuZmVhdHVyZXMudjEuQXNPZkIIukgFggECEAESFQoNaW5jbHVkZV9zdGFsZRgHIAEoCEISCglzZWxlY3Rpb24SBbpIAggBIiwKC0ZlYXR1cmVMaXN0Eh0KCGZlYXR1cmVzGAEgAygJQgu6SAiSAQUIARCAICKWAQoJRW50aXR5Um93EkAKBGtleXMYASADKAsyKC5zbGlwd2F5LmZlYXR1cmVzLnYxLkVudGl0eVJvdy5LZXlzRW50cnlCCLpIBZoBAggBGkcKCUtleXNFbnRyeRILCgNrZXkYASABKAkSKQoFdmFsdWUYAiABKAsyGi5zbGlwd2F5LmZlYXR1cmVzLnYxLlZhbHVlOgI4ASKxAQoZR2V0T25saW5lRmVhdHVyZXNSZXNwb25zZRIQCghmZWF0dXJlcxgBIAMoCRItCgV0eXBlcxgCIAMoDjIeLnNsaXB3YXkuZmVhdHVyZXMudjEuVmFsdWVUeXBlEjMKB3ZlY3RvcnMYAyADKAsyIi5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVWZWN0b3ISHgoWZmVhdHVyZV9zZXJ2aWNlX2RpZ2VzdBgEIAEoCSKpAQoNRmVhdHVyZVZlY3RvchI0CghzdGF0dXNlcxgBIAMoDjIiLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVN0YXR1cxIPCgdkb3VibGVzGAIgAygBEg4KBmludDY0cxgDIAMoAxIPCgdzdHJpbmdzGAQgAygJEhQKDGJ5dGVzX3ZhbHVlcxgFIAMoDBIaChJldmVudF90aW1lc19taWNyb3MYBiADKAMiqwEKElVwbG9hZFNwaW5lUmVxdWVzdBIxCgl1cGxvYWRfaWQYASABKAlCHrpIG3IZMhdeKFtBLVphLXowLTktXXs4LDY0fSk/JBIXCgZvZmZzZXQYAiABKANCB7pIBCICKAASGAoFY2h1bmsYAyABKAxCCbpIBnoEGICAQBIvCgZkaWdlc3QYBCABKAlCH7pIHHIaMhheKHNoYTI1NjpbMC05YS1mXXs2NH0pPyQiPQoTVXBsb2FkU3BpbmVSZXNwb25zZRIWCg5yZWNlaXZlZF9ieXRlcxgBIAEoAxIOCgZkaWdlc3QYAiABKAkiRwoVR2V0U3BpbmVVcGxvYWRSZXF1ZXN0Ei4KCXVwbG9hZF9pZBgBIAEoCUIbukgYchYyFF5bQS1aYS16MC05LV17OCw2NH0kIqUDChhDcmVhdGVUcmFpbmluZ1NldFJlcXVlc3QSMgoMc3BpbmVfZGlnZXN0GAEgASgJQhy6SBlyFzIVXnNoYTI1NjpbMC05YS1mXXs2NH0kEjwKC3RpbWVfY29sdW1uGAIgASgJQie6SCRyIjIgXihbQS1aYS16X11bQS1aYS16MC05X117MCw2Mn0pPyQSPAoPZmVhdHVyZV9zZXJ2aWNlGAMgASgJQiO6SCByHjIcXmZlYXR1cmVTZXJ2aWNlcy9bYS16MC05LV0rJBIyCgVhc19vZhgEIAEoDjIZLnNsaXB3YXkuZmVhdHVyZXMudjEuQXNPZkIIukgFggECEAESMgoOY3JlYXRlZF9iZWZvcmUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEj8KFmZlYXR1cmVfc2VydmljZV9kaWdlc3QYBiABKAlCH7pIHHIaMhheKHNoYTI1NjpbMC05YS1mXXs2NH0pPyQSGQoIcmV2aXNpb24YByABKANCB7pIBCICKAASFQoNaW5jbHVkZV90aW1lcxgIIAEoCCJqChlDcmVhdGVUcmFpbmluZ1NldFJlc3BvbnNlEg8KB3BlcmNlbnQYASABKAUSDQoFc3RhZ2UYAiABKAkSLQoHZGF0YXNldBgDIAEoCzIcLnNsaXB3YXkuZmVhdHVyZXMudjEuRGF0YXNldCLtAgoHRGF0YXNldBIMCgRuYW1lGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRIRCglyb3dfY291bnQYAyABKAMSLwoFZmlsZXMYBCADKAsyIC5zbGlwd2F5LmZlYXR1cmVzLnYxLkRhdGFzZXRGaWxlEhQKDHNwaW5lX2RpZ2VzdBgFIAEoCRIXCg9mZWF0dXJlX3NlcnZpY2UYBiABKAkSHgoWZmVhdHVyZV9zZXJ2aWNlX2RpZ2VzdBgHIAEoCRIoCgVhc19vZhgIIAEoDjIZLnNsaXB3YXkuZmVhdHVyZXMudjEuQXNPZhIyCg5jcmVhdGVkX2JlZm9yZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhAKCHJldmlzaW9uGAsgASgDEhAKCG1hbmlmZXN0GAwgASgJIj8KC0RhdGFzZXRGaWxlEgwKBHBhdGgYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoAxIOCgZkaWdlc3QYAyABKAkiQQoRR2V0RGF0YXNldFJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkyF15kYXRhc2V0cy9bMC05YS1mXXs2NH0kIkgKE0xpc3REYXRhc2V0c1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhIKCnBhZ2VfdG9rZW4YAiABKAkiXwoUTGlzdERhdGFzZXRzUmVzcG9uc2USLgoIZGF0YXNldHMYASADKAsyHC5zbGlwd2F5LmZlYXR1cmVzLnYxLkRhdGFzZXQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJInYKFkRvd25sb2FkRGF0YXNldFJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkyF15kYXRhc2V0cy9bMC05YS1mXXs2NH0kEhUKBHBhdGgYAiABKAlCB7pIBHICEAESFwoGb2Zmc2V0GAMgASgDQge6SAQiAigAIkwKF0Rvd25sb2FkRGF0YXNldFJlc3BvbnNlEg4KBm9mZnNldBgBIAEoAxINCgVjaHVuaxgCIAEoDBISCgpzaXplX2J5dGVzGAMgASgDKpoBCgxXcml0ZU91dGNvbWUSHQoZV1JJVEVfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhkKFVdSSVRFX09VVENPTUVfQVBQTElFRBABEhcKE1dSSVRFX09VVENPTUVfU1RBTEUQAhIbChdXUklURV9PVVRDT01FX0RVUExJQ0FURRADEhoKFldSSVRFX09VVENPTUVfUkVKRUNURUQQBCo/CgRBc09mEhUKEUFTX09GX1VOU1BFQ0lGSUVEEAASDwoLQVNfT0ZfS05PV04QARIPCgtBU19PRl9FVkVOVBACMvESChNGZWF0dXJlU3RvcmVTZXJ2aWNlElUKDENyZWF0ZUVudGl0eRIoLnNsaXB3YXkuZmVhdHVyZXMudjEuQ3JlYXRlRW50aXR5UmVxdWVzdBobLnNsaXB3YXkuZmVhdHVyZXMudjEuRW50aXR5Ek8KCUdldEVudGl0eRIlLnNsaXB3YXkuZmVhdHVyZXMudjEuR2V0RW50aXR5UmVxdWVzdBobLnNsaXB3YXkuZmVhdHVyZXMudjEuRW50aXR5EmMKDExpc3RFbnRpdGllcxIoLnNsaXB3YXkuZmVhdHVyZXMudjEuTGlzdEVudGl0aWVzUmVxdWVzdBopLnNsaXB3YXkuZmVhdHVyZXMudjEuTGlzdEVudGl0aWVzUmVzcG9uc2USVQoMRGVsZXRlRW50aXR5Eiguc2xpcHdheS5mZWF0dXJlcy52MS5EZWxldGVFbnRpdHlSZXF1ZXN0Ghsuc2xpcHdheS5mZWF0dXJlcy52MS5FbnRpdHkSZAoRQ3JlYXRlRmVhdHVyZVZpZXcSLS5zbGlwd2F5LmZlYXR1cmVzLnYxLkNyZWF0ZUZlYXR1cmVWaWV3UmVxdWVzdBogLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVZpZXcSXgoOR2V0RmVhdHVyZVZpZXcSKi5zbGlwd2F5LmZlYXR1cmVzLnYxLkdldEZlYXR1cmVWaWV3UmVxdWVzdBogLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVZpZXcSbwoQTGlzdEZlYXR1cmVWaWV3cxIsLnNsaXB3YXkuZmVhdHVyZXMudjEuTGlzdEZlYXR1cmVWaWV3c1JlcXVlc3QaLS5zbGlwd2F5LmZlYXR1cmVzLnYxLkxpc3RGZWF0dXJlVmlld3NSZXNwb25zZRJkChFVcGRhdGVGZWF0dXJlVmlldxItLnNsaXB3YXkuZmVhdHVyZXMudjEuVXBkYXRlRmVhdHVyZVZpZXdSZXF1ZXN0GiAuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlVmlldxJkChFEZWxldGVGZWF0dXJlVmlldxItLnNsaXB3YXkuZmVhdHVyZXMudjEuRGVsZXRlRmVhdHVyZVZpZXdSZXF1ZXN0GiAuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlVmlldxJtChRDcmVhdGVGZWF0dXJlU2VydmljZRIwLnNsaXB3YXkuZmVhdHVyZXMudjEuQ3JlYXRlRmVhdHVyZVNlcnZpY2VSZXF1ZXN0GiMuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlU2VydmljZRJnChFHZXRGZWF0dXJlU2VydmljZRItLnNsaXB3YXkuZmVhdHVyZXMudjEuR2V0RmVhdHVyZVNlcnZpY2VSZXF1ZXN0GiMuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlU2VydmljZRJ4ChNMaXN0RmVhdHVyZVNlcnZpY2VzEi8uc2xpcHdheS5mZWF0dXJlcy52MS5MaXN0RmVhdHVyZVNlcnZpY2VzUmVxdWVzdBowLnNsaXB3YXkuZmVhdHVyZXMudjEuTGlzdEZlYXR1cmVTZXJ2aWNlc1Jlc3BvbnNlEm0KFFVwZGF0ZUZlYXR1cmVTZXJ2aWNlEjAuc2xpcHdheS5mZWF0dXJlcy52MS5VcGRhdGVGZWF0dXJlU2VydmljZVJlcXVlc3QaIy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVTZXJ2aWNlEm0KFERlbGV0ZUZlYXR1cmVTZXJ2aWNlEjAuc2xpcHdheS5mZWF0dXJlcy52MS5EZWxldGVGZWF0dXJlU2VydmljZVJlcXVlc3QaIy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVTZXJ2aWNlEmYKDVdyaXRlRmVhdHVyZXMSKS5zbGlwd2F5LmZlYXR1cmVzLnYxLldyaXRlRmVhdHVyZXNSZXF1ZXN0Giouc2xpcHdheS5mZWF0dXJlcy52MS5Xcml0ZUZlYXR1cmVzUmVzcG9uc2USfAoTU3RyZWFtV3JpdGVGZWF0dXJlcxIvLnNsaXB3YXkuZmVhdHVyZXMudjEuU3RyZWFtV3JpdGVGZWF0dXJlc1JlcXVlc3QaMC5zbGlwd2F5LmZlYXR1cmVzLnYxLlN0cmVhbVdyaXRlRmVhdHVyZXNSZXNwb25zZSgBMAEScgoRR2V0T25saW5lRmVhdHVyZXMSLS5zbGlwd2F5LmZlYXR1cmVzLnYxLkdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBouLnNsaXB3YXkuZmVhdHVyZXMudjEuR2V0T25saW5lRmVhdHVyZXNSZXNwb25zZRJiCgtVcGxvYWRTcGluZRInLnNsaXB3YXkuZmVhdHVyZXMudjEuVXBsb2FkU3BpbmVSZXF1ZXN0Giguc2xpcHdheS5mZWF0dXJlcy52MS5VcGxvYWRTcGluZVJlc3BvbnNlKAESZgoOR2V0U3BpbmVVcGxvYWQSKi5zbGlwd2F5LmZlYXR1cmVzLnYxLkdldFNwaW5lVXBsb2FkUmVxdWVzdBooLnNsaXB3YXkuZmVhdHVyZXMudjEuVXBsb2FkU3BpbmVSZXNwb25zZRJ0ChFDcmVhdGVUcmFpbmluZ1NldBItLnNsaXB3YXkuZmVhdHVyZXMudjEuQ3JlYXRlVHJhaW5pbmdTZXRSZXF1ZXN0Gi4uc2xpcHdheS5mZWF0dXJlcy52MS5DcmVhdGVUcmFpbmluZ1NldFJlc3BvbnNlMAESUgoKR2V0RGF0YXNldBImLnNsaXB3YXkuZmVhdHVyZXMudjEuR2V0RGF0YXNldFJlcXVlc3QaHC5zbGlwd2F5LmZlYXR1cmVzLnYxLkRhdGFzZXQSYwoMTGlzdERhdGFzZXRzEiguc2xpcHdheS5mZWF0dXJlcy52MS5MaXN0RGF0YXNldHNSZXF1ZXN0Gikuc2xpcHdheS5mZWF0dXJlcy52MS5MaXN0RGF0YXNldHNSZXNwb25zZRJuCg9Eb3dubG9hZERhdGFzZXQSKy5zbGlwd2F5LmZlYXR1cmVzLnYxLkRvd25sb2FkRGF0YXNldFJlcXVlc3QaLC5zbGlwd2F5LmZlYXR1cmVzLnYxLkRvd25sb2FkRGF0YXNldFJlc3BvbnNlMAFiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_field_mask, file_google_protobuf_timestamp, file_slipway_features_v1_feature_view, file_slipway_features_v1_value]);
 
 /**
  * Asks for a new entity.
@@ -39,6 +39,55 @@ export type CreateEntityRequest = Message<"slipway.features.v1.CreateEntityReque
  */
 export const CreateEntityRequestSchema: GenMessage<CreateEntityRequest> = /*@__PURE__*/
   messageDesc(file_slipway_features_v1_feature_store_service, 0);
+
+/**
+ * Asks for an entity.
+ *
+ * @generated from message slipway.features.v1.GetEntityRequest
+ */
+export type GetEntityRequest = Message<"slipway.features.v1.GetEntityRequest"> & {
+  /**
+   * `entities/{entity}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message slipway.features.v1.GetEntityRequest.
+ * Use `create(GetEntityRequestSchema)` to create a new message.
+ */
+export const GetEntityRequestSchema: GenMessage<GetEntityRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 1);
+
+/**
+ * Asks to remove an entity.
+ *
+ * @generated from message slipway.features.v1.DeleteEntityRequest
+ */
+export type DeleteEntityRequest = Message<"slipway.features.v1.DeleteEntityRequest"> & {
+  /**
+   * `entities/{entity}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The etag of the entity as you saw it; empty: whatever it is now.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message slipway.features.v1.DeleteEntityRequest.
+ * Use `create(DeleteEntityRequestSchema)` to create a new message.
+ */
+export const DeleteEntityRequestSchema: GenMessage<DeleteEntityRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 2);
 
 /**
  * Asks for a page of entities.
@@ -66,7 +115,7 @@ export type ListEntitiesRequest = Message<"slipway.features.v1.ListEntitiesReque
  * Use `create(ListEntitiesRequestSchema)` to create a new message.
  */
 export const ListEntitiesRequestSchema: GenMessage<ListEntitiesRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 1);
+  messageDesc(file_slipway_features_v1_feature_store_service, 3);
 
 /**
  * A page of entities.
@@ -94,7 +143,7 @@ export type ListEntitiesResponse = Message<"slipway.features.v1.ListEntitiesResp
  * Use `create(ListEntitiesResponseSchema)` to create a new message.
  */
 export const ListEntitiesResponseSchema: GenMessage<ListEntitiesResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 2);
+  messageDesc(file_slipway_features_v1_feature_store_service, 4);
 
 /**
  * Asks for a new feature view.
@@ -115,7 +164,7 @@ export type CreateFeatureViewRequest = Message<"slipway.features.v1.CreateFeatur
  * Use `create(CreateFeatureViewRequestSchema)` to create a new message.
  */
 export const CreateFeatureViewRequestSchema: GenMessage<CreateFeatureViewRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 3);
+  messageDesc(file_slipway_features_v1_feature_store_service, 5);
 
 /**
  * Asks for a feature view.
@@ -129,6 +178,13 @@ export type GetFeatureViewRequest = Message<"slipway.features.v1.GetFeatureViewR
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Digest of the version; empty: the newest.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
 };
 
 /**
@@ -136,7 +192,63 @@ export type GetFeatureViewRequest = Message<"slipway.features.v1.GetFeatureViewR
  * Use `create(GetFeatureViewRequestSchema)` to create a new message.
  */
 export const GetFeatureViewRequestSchema: GenMessage<GetFeatureViewRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 4);
+  messageDesc(file_slipway_features_v1_feature_store_service, 6);
+
+/**
+ * Asks for a change of a feature view.
+ *
+ * @generated from message slipway.features.v1.UpdateFeatureViewRequest
+ */
+export type UpdateFeatureViewRequest = Message<"slipway.features.v1.UpdateFeatureViewRequest"> & {
+  /**
+   * The view with its new values; `etag`, when set, must be the current one.
+   *
+   * @generated from field: slipway.features.v1.FeatureView feature_view = 1;
+   */
+  featureView?: FeatureView | undefined;
+
+  /**
+   * The fields to change: `description`, `ttl`, `features`. Empty: all of them.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message slipway.features.v1.UpdateFeatureViewRequest.
+ * Use `create(UpdateFeatureViewRequestSchema)` to create a new message.
+ */
+export const UpdateFeatureViewRequestSchema: GenMessage<UpdateFeatureViewRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 7);
+
+/**
+ * Asks to remove a feature view.
+ *
+ * @generated from message slipway.features.v1.DeleteFeatureViewRequest
+ */
+export type DeleteFeatureViewRequest = Message<"slipway.features.v1.DeleteFeatureViewRequest"> & {
+  /**
+   * `featureViews/{view}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The etag of the view as you saw it; empty: whatever it is now.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message slipway.features.v1.DeleteFeatureViewRequest.
+ * Use `create(DeleteFeatureViewRequestSchema)` to create a new message.
+ */
+export const DeleteFeatureViewRequestSchema: GenMessage<DeleteFeatureViewRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 8);
 
 /**
  * Asks for a page of feature views.
@@ -164,7 +276,7 @@ export type ListFeatureViewsRequest = Message<"slipway.features.v1.ListFeatureVi
  * Use `create(ListFeatureViewsRequestSchema)` to create a new message.
  */
 export const ListFeatureViewsRequestSchema: GenMessage<ListFeatureViewsRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 5);
+  messageDesc(file_slipway_features_v1_feature_store_service, 9);
 
 /**
  * A page of feature views.
@@ -192,7 +304,7 @@ export type ListFeatureViewsResponse = Message<"slipway.features.v1.ListFeatureV
  * Use `create(ListFeatureViewsResponseSchema)` to create a new message.
  */
 export const ListFeatureViewsResponseSchema: GenMessage<ListFeatureViewsResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 6);
+  messageDesc(file_slipway_features_v1_feature_store_service, 10);
 
 /**
  * Asks for a new feature service.
@@ -213,7 +325,7 @@ export type CreateFeatureServiceRequest = Message<"slipway.features.v1.CreateFea
  * Use `create(CreateFeatureServiceRequestSchema)` to create a new message.
  */
 export const CreateFeatureServiceRequestSchema: GenMessage<CreateFeatureServiceRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 7);
+  messageDesc(file_slipway_features_v1_feature_store_service, 11);
 
 /**
  * Asks for a feature service.
@@ -227,6 +339,13 @@ export type GetFeatureServiceRequest = Message<"slipway.features.v1.GetFeatureSe
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Digest of the version; empty: the newest.
+   *
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
 };
 
 /**
@@ -234,7 +353,63 @@ export type GetFeatureServiceRequest = Message<"slipway.features.v1.GetFeatureSe
  * Use `create(GetFeatureServiceRequestSchema)` to create a new message.
  */
 export const GetFeatureServiceRequestSchema: GenMessage<GetFeatureServiceRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 8);
+  messageDesc(file_slipway_features_v1_feature_store_service, 12);
+
+/**
+ * Asks for a change of a feature service.
+ *
+ * @generated from message slipway.features.v1.UpdateFeatureServiceRequest
+ */
+export type UpdateFeatureServiceRequest = Message<"slipway.features.v1.UpdateFeatureServiceRequest"> & {
+  /**
+   * The feature service with its new values; `etag`, when set, must be the current one.
+   *
+   * @generated from field: slipway.features.v1.FeatureService feature_service = 1;
+   */
+  featureService?: FeatureService | undefined;
+
+  /**
+   * The fields to change: `description`, `features`. Empty: all of them.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message slipway.features.v1.UpdateFeatureServiceRequest.
+ * Use `create(UpdateFeatureServiceRequestSchema)` to create a new message.
+ */
+export const UpdateFeatureServiceRequestSchema: GenMessage<UpdateFeatureServiceRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 13);
+
+/**
+ * Asks to remove a feature service.
+ *
+ * @generated from message slipway.features.v1.DeleteFeatureServiceRequest
+ */
+export type DeleteFeatureServiceRequest = Message<"slipway.features.v1.DeleteFeatureServiceRequest"> & {
+  /**
+   * `featureServices/{service}`.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The etag of the feature service as you saw it; empty: whatever it is now.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message slipway.features.v1.DeleteFeatureServiceRequest.
+ * Use `create(DeleteFeatureServiceRequestSchema)` to create a new message.
+ */
+export const DeleteFeatureServiceRequestSchema: GenMessage<DeleteFeatureServiceRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 14);
 
 /**
  * Asks for a page of feature services.
@@ -262,7 +437,7 @@ export type ListFeatureServicesRequest = Message<"slipway.features.v1.ListFeatur
  * Use `create(ListFeatureServicesRequestSchema)` to create a new message.
  */
 export const ListFeatureServicesRequestSchema: GenMessage<ListFeatureServicesRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 9);
+  messageDesc(file_slipway_features_v1_feature_store_service, 15);
 
 /**
  * A page of feature services.
@@ -290,7 +465,7 @@ export type ListFeatureServicesResponse = Message<"slipway.features.v1.ListFeatu
  * Use `create(ListFeatureServicesResponseSchema)` to create a new message.
  */
 export const ListFeatureServicesResponseSchema: GenMessage<ListFeatureServicesResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 10);
+  messageDesc(file_slipway_features_v1_feature_store_service, 16);
 
 /**
  * Rows to write.
@@ -311,7 +486,7 @@ export type WriteFeaturesRequest = Message<"slipway.features.v1.WriteFeaturesReq
  * Use `create(WriteFeaturesRequestSchema)` to create a new message.
  */
 export const WriteFeaturesRequestSchema: GenMessage<WriteFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 11);
+  messageDesc(file_slipway_features_v1_feature_store_service, 17);
 
 /**
  * What became of the rows.
@@ -360,7 +535,7 @@ export type WriteFeaturesResponse = Message<"slipway.features.v1.WriteFeaturesRe
  * Use `create(WriteFeaturesResponseSchema)` to create a new message.
  */
 export const WriteFeaturesResponseSchema: GenMessage<WriteFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 12);
+  messageDesc(file_slipway_features_v1_feature_store_service, 18);
 
 /**
  * Why a row was refused.
@@ -381,6 +556,20 @@ export type RejectedRow = Message<"slipway.features.v1.RejectedRow"> & {
    * @generated from field: string reason = 2;
    */
   reason: string;
+
+  /**
+   * Path of the field inside the row, for example `values.age`.
+   *
+   * @generated from field: string field = 3;
+   */
+  field: string;
+
+  /**
+   * The rule, for programs, for example `WRONG_TYPE`.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
 };
 
 /**
@@ -388,7 +577,7 @@ export type RejectedRow = Message<"slipway.features.v1.RejectedRow"> & {
  * Use `create(RejectedRowSchema)` to create a new message.
  */
 export const RejectedRowSchema: GenMessage<RejectedRow> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 13);
+  messageDesc(file_slipway_features_v1_feature_store_service, 19);
 
 /**
  * A batch of rows on the stream.
@@ -409,7 +598,7 @@ export type StreamWriteFeaturesRequest = Message<"slipway.features.v1.StreamWrit
  * Use `create(StreamWriteFeaturesRequestSchema)` to create a new message.
  */
 export const StreamWriteFeaturesRequestSchema: GenMessage<StreamWriteFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 14);
+  messageDesc(file_slipway_features_v1_feature_store_service, 20);
 
 /**
  * The answer to one batch.
@@ -430,7 +619,7 @@ export type StreamWriteFeaturesResponse = Message<"slipway.features.v1.StreamWri
  * Use `create(StreamWriteFeaturesResponseSchema)` to create a new message.
  */
 export const StreamWriteFeaturesResponseSchema: GenMessage<StreamWriteFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 15);
+  messageDesc(file_slipway_features_v1_feature_store_service, 21);
 
 /**
  * Asks for features.
@@ -469,19 +658,33 @@ export type GetOnlineFeaturesRequest = Message<"slipway.features.v1.GetOnlineFea
   entityRows: EntityRow[];
 
   /**
-   * The time at which ages are judged. Unset: now. Rows with a later event time are not hidden by it: the newest row
-   * is what is served online.
+   * The time T for which is asked, exactly as a training set would answer it: later rows are not seen. Unset: now.
    *
    * @generated from field: google.protobuf.Timestamp as_of = 4;
    */
   asOf?: Timestamp | undefined;
 
   /**
-   * Digest of the feature service that the caller was built for; FAILED_PRECONDITION when it is another. Empty: not checked.
+   * Digest of the version of the feature service that the caller was built for; FAILED_PRECONDITION when there is none.
+   * Empty: the newest.
    *
    * @generated from field: string feature_service_digest = 5;
    */
   featureServiceDigest: string;
+
+  /**
+   * Which rows count at T.
+   *
+   * @generated from field: slipway.features.v1.AsOf visibility = 6;
+   */
+  visibility: AsOf;
+
+  /**
+   * Answer the values of OUTSIDE_MAX_AGE features too.
+   *
+   * @generated from field: bool include_stale = 7;
+   */
+  includeStale: boolean;
 };
 
 /**
@@ -489,7 +692,7 @@ export type GetOnlineFeaturesRequest = Message<"slipway.features.v1.GetOnlineFea
  * Use `create(GetOnlineFeaturesRequestSchema)` to create a new message.
  */
 export const GetOnlineFeaturesRequestSchema: GenMessage<GetOnlineFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 16);
+  messageDesc(file_slipway_features_v1_feature_store_service, 22);
 
 /**
  * A list of features.
@@ -510,7 +713,7 @@ export type FeatureList = Message<"slipway.features.v1.FeatureList"> & {
  * Use `create(FeatureListSchema)` to create a new message.
  */
 export const FeatureListSchema: GenMessage<FeatureList> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 17);
+  messageDesc(file_slipway_features_v1_feature_store_service, 23);
 
 /**
  * The key of one entity, or of several that are read together.
@@ -531,7 +734,7 @@ export type EntityRow = Message<"slipway.features.v1.EntityRow"> & {
  * Use `create(EntityRowSchema)` to create a new message.
  */
 export const EntityRowSchema: GenMessage<EntityRow> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 18);
+  messageDesc(file_slipway_features_v1_feature_store_service, 24);
 
 /**
  * Features of the entities.
@@ -573,7 +776,7 @@ export type GetOnlineFeaturesResponse = Message<"slipway.features.v1.GetOnlineFe
  * Use `create(GetOnlineFeaturesResponseSchema)` to create a new message.
  */
 export const GetOnlineFeaturesResponseSchema: GenMessage<GetOnlineFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 19);
+  messageDesc(file_slipway_features_v1_feature_store_service, 25);
 
 /**
  * The features of one entity row, packed by type: a column's value stands at its rank among the columns of its type.
@@ -629,7 +832,7 @@ export type FeatureVector = Message<"slipway.features.v1.FeatureVector"> & {
  * Use `create(FeatureVectorSchema)` to create a new message.
  */
 export const FeatureVectorSchema: GenMessage<FeatureVector> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 20);
+  messageDesc(file_slipway_features_v1_feature_store_service, 26);
 
 /**
  * A piece of a spine.
@@ -671,7 +874,7 @@ export type UploadSpineRequest = Message<"slipway.features.v1.UploadSpineRequest
  * Use `create(UploadSpineRequestSchema)` to create a new message.
  */
 export const UploadSpineRequestSchema: GenMessage<UploadSpineRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 21);
+  messageDesc(file_slipway_features_v1_feature_store_service, 27);
 
 /**
  * Where the upload stands.
@@ -699,7 +902,28 @@ export type UploadSpineResponse = Message<"slipway.features.v1.UploadSpineRespon
  * Use `create(UploadSpineResponseSchema)` to create a new message.
  */
 export const UploadSpineResponseSchema: GenMessage<UploadSpineResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 22);
+  messageDesc(file_slipway_features_v1_feature_store_service, 28);
+
+/**
+ * Asks where an upload stands.
+ *
+ * @generated from message slipway.features.v1.GetSpineUploadRequest
+ */
+export type GetSpineUploadRequest = Message<"slipway.features.v1.GetSpineUploadRequest"> & {
+  /**
+   * The upload.
+   *
+   * @generated from field: string upload_id = 1;
+   */
+  uploadId: string;
+};
+
+/**
+ * Describes the message slipway.features.v1.GetSpineUploadRequest.
+ * Use `create(GetSpineUploadRequestSchema)` to create a new message.
+ */
+export const GetSpineUploadRequestSchema: GenMessage<GetSpineUploadRequest> = /*@__PURE__*/
+  messageDesc(file_slipway_features_v1_feature_store_service, 29);
 
 /**
  * Asks for a training set.
@@ -742,6 +966,28 @@ export type CreateTrainingSetRequest = Message<"slipway.features.v1.CreateTraini
    * @generated from field: google.protobuf.Timestamp created_before = 5;
    */
   createdBefore?: Timestamp | undefined;
+
+  /**
+   * Digest of the version of the feature service; empty: the newest.
+   *
+   * @generated from field: string feature_service_digest = 6;
+   */
+  featureServiceDigest: string;
+
+  /**
+   * Only rows that the store had received up to this revision (`Dataset.revision`) are looked at, whatever created
+   * times later rows claim. 0: all.
+   *
+   * @generated from field: int64 revision = 7;
+   */
+  revision: bigint;
+
+  /**
+   * Add a column `{feature}__event_time` for each feature.
+   *
+   * @generated from field: bool include_times = 8;
+   */
+  includeTimes: boolean;
 };
 
 /**
@@ -749,7 +995,7 @@ export type CreateTrainingSetRequest = Message<"slipway.features.v1.CreateTraini
  * Use `create(CreateTrainingSetRequestSchema)` to create a new message.
  */
 export const CreateTrainingSetRequestSchema: GenMessage<CreateTrainingSetRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 23);
+  messageDesc(file_slipway_features_v1_feature_store_service, 30);
 
 /**
  * How far a training set is.
@@ -784,7 +1030,7 @@ export type CreateTrainingSetResponse = Message<"slipway.features.v1.CreateTrain
  * Use `create(CreateTrainingSetResponseSchema)` to create a new message.
  */
 export const CreateTrainingSetResponseSchema: GenMessage<CreateTrainingSetResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 24);
+  messageDesc(file_slipway_features_v1_feature_store_service, 31);
 
 /**
  * An immutable training set: Parquet with the spine's columns in their order, and for each feature the columns
@@ -862,6 +1108,21 @@ export type Dataset = Message<"slipway.features.v1.Dataset"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 10;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * The last revision of the store whose rows were looked at. Not part of the digest.
+   *
+   * @generated from field: int64 revision = 11;
+   */
+  revision: bigint;
+
+  /**
+   * The manifest, JSON, of which `digest` is the SHA-256: feature service, view digests, spine, rows, columns, files.
+   * Equal content has an equal digest, whenever it was made: cut-offs and times are not in it.
+   *
+   * @generated from field: string manifest = 12;
+   */
+  manifest: string;
 };
 
 /**
@@ -869,7 +1130,7 @@ export type Dataset = Message<"slipway.features.v1.Dataset"> & {
  * Use `create(DatasetSchema)` to create a new message.
  */
 export const DatasetSchema: GenMessage<Dataset> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 25);
+  messageDesc(file_slipway_features_v1_feature_store_service, 32);
 
 /**
  * One file of a dataset.
@@ -904,7 +1165,7 @@ export type DatasetFile = Message<"slipway.features.v1.DatasetFile"> & {
  * Use `create(DatasetFileSchema)` to create a new message.
  */
 export const DatasetFileSchema: GenMessage<DatasetFile> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 26);
+  messageDesc(file_slipway_features_v1_feature_store_service, 33);
 
 /**
  * Asks for a dataset.
@@ -925,7 +1186,7 @@ export type GetDatasetRequest = Message<"slipway.features.v1.GetDatasetRequest">
  * Use `create(GetDatasetRequestSchema)` to create a new message.
  */
 export const GetDatasetRequestSchema: GenMessage<GetDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 27);
+  messageDesc(file_slipway_features_v1_feature_store_service, 34);
 
 /**
  * Asks for a page of datasets.
@@ -953,7 +1214,7 @@ export type ListDatasetsRequest = Message<"slipway.features.v1.ListDatasetsReque
  * Use `create(ListDatasetsRequestSchema)` to create a new message.
  */
 export const ListDatasetsRequestSchema: GenMessage<ListDatasetsRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 28);
+  messageDesc(file_slipway_features_v1_feature_store_service, 35);
 
 /**
  * A page of datasets.
@@ -981,7 +1242,7 @@ export type ListDatasetsResponse = Message<"slipway.features.v1.ListDatasetsResp
  * Use `create(ListDatasetsResponseSchema)` to create a new message.
  */
 export const ListDatasetsResponseSchema: GenMessage<ListDatasetsResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 29);
+  messageDesc(file_slipway_features_v1_feature_store_service, 36);
 
 /**
  * Asks for a file of a dataset.
@@ -1016,7 +1277,7 @@ export type DownloadDatasetRequest = Message<"slipway.features.v1.DownloadDatase
  * Use `create(DownloadDatasetRequestSchema)` to create a new message.
  */
 export const DownloadDatasetRequestSchema: GenMessage<DownloadDatasetRequest> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 30);
+  messageDesc(file_slipway_features_v1_feature_store_service, 37);
 
 /**
  * A piece of a file.
@@ -1051,7 +1312,7 @@ export type DownloadDatasetResponse = Message<"slipway.features.v1.DownloadDatas
  * Use `create(DownloadDatasetResponseSchema)` to create a new message.
  */
 export const DownloadDatasetResponseSchema: GenMessage<DownloadDatasetResponse> = /*@__PURE__*/
-  messageDesc(file_slipway_features_v1_feature_store_service, 31);
+  messageDesc(file_slipway_features_v1_feature_store_service, 38);
 
 /**
  * What became of a row.
@@ -1153,6 +1414,7 @@ export const AsOfSchema: GenEnum<AsOf> = /*@__PURE__*/
  * Keeps features and gives the same value online and in training sets. The value of a feature at a time T is that of
  * the entity's row with the greatest (event time, created time, sequence) among the rows with event time <= T and, if
  * the view has a ttl, event time >= T - ttl; where knowledge counts, only rows with created time <= T are looked at.
+ * Online reads and training sets agree in value, status and time.
  *
  * @generated from service slipway.features.v1.FeatureStoreService
  */
@@ -1168,6 +1430,16 @@ export const FeatureStoreService: GenService<{
     output: typeof EntitySchema;
   },
   /**
+   * Reads an entity. NOT_FOUND when there is none of that name.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.GetEntity
+   */
+  getEntity: {
+    methodKind: "unary";
+    input: typeof GetEntityRequestSchema;
+    output: typeof EntitySchema;
+  },
+  /**
    * Lists entities by name.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.ListEntities
@@ -1176,6 +1448,16 @@ export const FeatureStoreService: GenService<{
     methodKind: "unary";
     input: typeof ListEntitiesRequestSchema;
     output: typeof ListEntitiesResponseSchema;
+  },
+  /**
+   * Removes an entity. FAILED_PRECONDITION while a view has it, ABORTED when the etag is stale.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.DeleteEntity
+   */
+  deleteEntity: {
+    methodKind: "unary";
+    input: typeof DeleteEntityRequestSchema;
+    output: typeof EntitySchema;
   },
   /**
    * Creates a feature view. Creating the same one again answers the first; ALREADY_EXISTS when it differs.
@@ -1188,7 +1470,7 @@ export const FeatureStoreService: GenService<{
     output: typeof FeatureViewSchema;
   },
   /**
-   * Reads a feature view.
+   * Reads a feature view in its newest version, or in that of a digest. NOT_FOUND when there is none.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.GetFeatureView
    */
@@ -1208,6 +1490,27 @@ export const FeatureStoreService: GenService<{
     output: typeof ListFeatureViewsResponseSchema;
   },
   /**
+   * Changes the description or the ttl of a view, or adds features at its end. ABORTED when the etag is stale,
+   * FAILED_PRECONDITION for any other change: that is another view.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.UpdateFeatureView
+   */
+  updateFeatureView: {
+    methodKind: "unary";
+    input: typeof UpdateFeatureViewRequestSchema;
+    output: typeof FeatureViewSchema;
+  },
+  /**
+   * Removes a view with all its rows. FAILED_PRECONDITION while a feature service has it, ABORTED when the etag is stale.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.DeleteFeatureView
+   */
+  deleteFeatureView: {
+    methodKind: "unary";
+    input: typeof DeleteFeatureViewRequestSchema;
+    output: typeof FeatureViewSchema;
+  },
+  /**
    * Creates a feature service. Creating the same one again answers the first; ALREADY_EXISTS when it differs.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.CreateFeatureService
@@ -1218,7 +1521,7 @@ export const FeatureStoreService: GenService<{
     output: typeof FeatureServiceSchema;
   },
   /**
-   * Reads a feature service.
+   * Reads a feature service in its newest version, or in that of a digest. NOT_FOUND when there is none.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.GetFeatureService
    */
@@ -1236,6 +1539,27 @@ export const FeatureStoreService: GenService<{
     methodKind: "unary";
     input: typeof ListFeatureServicesRequestSchema;
     output: typeof ListFeatureServicesResponseSchema;
+  },
+  /**
+   * Changes the description or the features of a feature service, and pins the newest versions of its views. ABORTED
+   * when the etag is stale.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.UpdateFeatureService
+   */
+  updateFeatureService: {
+    methodKind: "unary";
+    input: typeof UpdateFeatureServiceRequestSchema;
+    output: typeof FeatureServiceSchema;
+  },
+  /**
+   * Removes a feature service with all its versions. ABORTED when the etag is stale.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.DeleteFeatureService
+   */
+  deleteFeatureService: {
+    methodKind: "unary";
+    input: typeof DeleteFeatureServiceRequestSchema;
+    output: typeof FeatureServiceSchema;
   },
   /**
    * Writes rows, each judged by itself: good rows are kept although others are refused. What is acknowledged is kept.
@@ -1258,7 +1582,8 @@ export const FeatureStoreService: GenService<{
     output: typeof StreamWriteFeaturesResponseSchema;
   },
   /**
-   * Reads features of many entities in one call.
+   * Reads features of many entities in one call. OUT_OF_RANGE when the time lies further back than the online store
+   * remembers: a training set has the answer then.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.GetOnlineFeatures
    */
@@ -1268,7 +1593,8 @@ export const FeatureStoreService: GenService<{
     output: typeof GetOnlineFeaturesResponseSchema;
   },
   /**
-   * Uploads the rows for which a training set is wanted, as one Parquet file; the first message names the upload.
+   * Uploads the rows for which a training set is wanted, as one Parquet file, or continues an upload that broke off:
+   * the first message names the upload and the offset.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.UploadSpine
    */
@@ -1278,8 +1604,19 @@ export const FeatureStoreService: GenService<{
     output: typeof UploadSpineResponseSchema;
   },
   /**
+   * Says how much of a spine has arrived, so that the upload can be continued.
+   *
+   * @generated from rpc slipway.features.v1.FeatureStoreService.GetSpineUpload
+   */
+  getSpineUpload: {
+    methodKind: "unary";
+    input: typeof GetSpineUploadRequestSchema;
+    output: typeof UploadSpineResponseSchema;
+  },
+  /**
    * Makes a training set and streams its progress; the last message carries the dataset. The same request gives the
-   * same dataset again; one that broke off starts anew and is never seen half done.
+   * same dataset again. A call that is cancelled or breaks off stops the work; the same request goes on after the views
+   * that were joined already. A dataset is never seen half done.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.CreateTrainingSet
    */

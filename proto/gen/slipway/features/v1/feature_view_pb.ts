@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file slipway/features/v1/feature_view.proto.
  */
 export const file_slipway_features_v1_feature_view: GenFile = /*@__PURE__*/
-  fileDesc("CiZzbGlwd2F5L2ZlYXR1cmVzL3YxL2ZlYXR1cmVfdmlldy5wcm90bxITc2xpcHdheS5mZWF0dXJlcy52MSL5AQoGRW50aXR5EjQKBG5hbWUYASABKAlCJrpII3IhMh9eZW50aXRpZXMvW2Etel1bYS16MC05X117MCw2Mn0kEi8KCGpvaW5fa2V5GAIgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBI4CgR0eXBlGAMgASgOMh4uc2xpcHdheS5mZWF0dXJlcy52MS5WYWx1ZVR5cGVCCrpIB4IBBBABIAASHQoLZGVzY3JpcHRpb24YBCABKAlCCLpIBXIDGIAgEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCK2AgoLRmVhdHVyZVZpZXcSOAoEbmFtZRgBIAEoCUIqukgnciUyI15mZWF0dXJlVmlld3MvW2Etel1bYS16MC05X117MCw2Mn0kEh4KCGVudGl0aWVzGAIgAygJQgy6SAmSAQYIARAQGAESOwoIZmVhdHVyZXMYAyADKAsyHC5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVCC7pICJIBBQgBEIAIEjAKA3R0bBgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIIukgFqgECMgASHQoLZGVzY3JpcHRpb24YBSABKAlCCLpIBXIDGIAgEg4KBmRpZ2VzdBgGIAEoCRIvCgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAijwEKB0ZlYXR1cmUSKwoEbmFtZRgBIAEoCUIdukgachgyFl5bYS16XVthLXowLTlfXXswLDYyfSQSOAoEdHlwZRgCIAEoDjIeLnNsaXB3YXkuZmVhdHVyZXMudjEuVmFsdWVUeXBlQgq6SAeCAQQQASAAEh0KC2Rlc2NyaXB0aW9uGAMgASgJQgi6SAVyAxiAICLZAgoORmVhdHVyZVNlcnZpY2USRgoEbmFtZRgBIAEoCUI4ukg1cjMyMV5mZWF0dXJlU2VydmljZXMvW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSHwoIZmVhdHVyZXMYAiADKAlCDbpICpIBBwgBEIAgGAESSgoMdmlld19kaWdlc3RzGAMgAygLMjQuc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlU2VydmljZS5WaWV3RGlnZXN0c0VudHJ5Eg4KBmRpZ2VzdBgEIAEoCRIdCgtkZXNjcmlwdGlvbhgFIAEoCUIIukgFcgMYgCASLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGjIKEFZpZXdEaWdlc3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_slipway_features_v1_value]);
+  fileDesc("CiZzbGlwd2F5L2ZlYXR1cmVzL3YxL2ZlYXR1cmVfdmlldy5wcm90bxITc2xpcHdheS5mZWF0dXJlcy52MSKHAgoGRW50aXR5EjQKBG5hbWUYASABKAlCJrpII3IhMh9eZW50aXRpZXMvW2Etel1bYS16MC05X117MCw2Mn0kEi8KCGpvaW5fa2V5GAIgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBI4CgR0eXBlGAMgASgOMh4uc2xpcHdheS5mZWF0dXJlcy52MS5WYWx1ZVR5cGVCCrpIB4IBBBABIAASHQoLZGVzY3JpcHRpb24YBCABKAlCCLpIBXIDGIAgEi8KC2NyZWF0ZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRldGFnGAYgASgJIvUCCgtGZWF0dXJlVmlldxI4CgRuYW1lGAEgASgJQiq6SCdyJTIjXmZlYXR1cmVWaWV3cy9bYS16XVthLXowLTlfXXswLDYyfSQSHgoIZW50aXRpZXMYAiADKAlCDLpICZIBBggBEBAYARI7CghmZWF0dXJlcxgDIAMoCzIcLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZUILukgIkgEFCAEQgAgSMAoDdHRsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgi6SAWqAQIyABIdCgtkZXNjcmlwdGlvbhgFIAEoCUIIukgFcgMYgCASDgoGZGlnZXN0GAYgASgJEi8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgJIAEoCSKPAQoHRmVhdHVyZRIrCgRuYW1lGAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOV9dezAsNjJ9JBI4CgR0eXBlGAIgASgOMh4uc2xpcHdheS5mZWF0dXJlcy52MS5WYWx1ZVR5cGVCCrpIB4IBBBABIAASHQoLZGVzY3JpcHRpb24YAyABKAlCCLpIBXIDGIAgIpgDCg5GZWF0dXJlU2VydmljZRJGCgRuYW1lGAEgASgJQji6SDVyMzIxXmZlYXR1cmVTZXJ2aWNlcy9bYS16XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/JBIfCghmZWF0dXJlcxgCIAMoCUINukgKkgEHCAEQgCAYARJKCgx2aWV3X2RpZ2VzdHMYAyADKAsyNC5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVTZXJ2aWNlLlZpZXdEaWdlc3RzRW50cnkSDgoGZGlnZXN0GAQgASgJEh0KC2Rlc2NyaXB0aW9uGAUgASgJQgi6SAVyAxiAIBIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYCCABKAkaMgoQVmlld0RpZ2VzdHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_slipway_features_v1_value]);
 
 /**
  * A thing that features describe.
@@ -57,6 +57,13 @@ export type Entity = Message<"slipway.features.v1.Entity"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 5;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * Changes when the entity is made anew; send it back to remove only what you have seen. Output only.
+   *
+   * @generated from field: string etag = 6;
+   */
+  etag: string;
 };
 
 /**
@@ -67,7 +74,9 @@ export const EntitySchema: GenMessage<Entity> = /*@__PURE__*/
   messageDesc(file_slipway_features_v1_feature_view, 0);
 
 /**
- * A group of features of the same entities, written together.
+ * A group of features of the same entities, written together. A view grows: its ttl may change and features may be added
+ * at the end, and each such change makes a new version, named by its digest. Keys, names and types never change, so rows
+ * that were written under one version are read under every other; who pinned a version keeps its ttl and its features.
  *
  * @generated from message slipway.features.v1.FeatureView
  */
@@ -120,6 +129,20 @@ export type FeatureView = Message<"slipway.features.v1.FeatureView"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 7;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * When this version was made. Output only.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 8;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Changes with every change of the view; send it back to change only what you have seen.
+   *
+   * @generated from field: string etag = 9;
+   */
+  etag: string;
 };
 
 /**
@@ -165,7 +188,8 @@ export const FeatureSchema: GenMessage<Feature> = /*@__PURE__*/
   messageDesc(file_slipway_features_v1_feature_view, 2);
 
 /**
- * The features that a model reads together, in a fixed order and from fixed versions of their views.
+ * The features that a model reads together, in a fixed order and from fixed versions of their views. A change of its
+ * features or of those versions makes a new version, named by its digest; old versions stay readable by theirs.
  *
  * @generated from message slipway.features.v1.FeatureService
  */
@@ -185,7 +209,7 @@ export type FeatureService = Message<"slipway.features.v1.FeatureService"> & {
   features: string[];
 
   /**
-   * The digests of the views when the service was created, by view id. Output only.
+   * The digests of the views' versions that are pinned, by view id: the newest when this version was made. Output only.
    *
    * @generated from field: map<string, string> view_digests = 3;
    */
@@ -211,6 +235,20 @@ export type FeatureService = Message<"slipway.features.v1.FeatureService"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 6;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * When this version was made. Output only.
+   *
+   * @generated from field: google.protobuf.Timestamp update_time = 7;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * Changes with every change of the feature service; send it back to change only what you have seen.
+   *
+   * @generated from field: string etag = 8;
+   */
+  etag: string;
 };
 
 /**

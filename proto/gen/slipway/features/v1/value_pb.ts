@@ -4,7 +4,6 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -13,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file slipway/features/v1/value.proto.
  */
 export const file_slipway_features_v1_value: GenFile = /*@__PURE__*/
-  fileDesc("Ch9zbGlwd2F5L2ZlYXR1cmVzL3YxL3ZhbHVlLnByb3RvEhNzbGlwd2F5LmZlYXR1cmVzLnYxIroBCgVWYWx1ZRIUCgpib29sX3ZhbHVlGAEgASgISAASFQoLaW50NjRfdmFsdWUYAiABKANIABIWCgxkb3VibGVfdmFsdWUYAyABKAFIABIWCgxzdHJpbmdfdmFsdWUYBCABKAlIABIVCgtieXRlc192YWx1ZRgFIAEoDEgAEjUKD3RpbWVzdGFtcF92YWx1ZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAEIGCgRraW5kIpAECgpGZWF0dXJlUm93EkAKDGZlYXR1cmVfdmlldxgBIAEoCUIqukgnciUyI15mZWF0dXJlVmlld3MvW2Etel1bYS16MC05X117MCw2Mn0kElAKC2VudGl0eV9rZXlzGAIgAygLMi8uc2xpcHdheS5mZWF0dXJlcy52MS5GZWF0dXJlUm93LkVudGl0eUtleXNFbnRyeUIKukgHmgEECAEQEBI2CgpldmVudF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjAKDGNyZWF0ZWRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFQoIc2VxdWVuY2UYBSABKANIAIgBARJGCgZ2YWx1ZXMYBiADKAsyKy5zbGlwd2F5LmZlYXR1cmVzLnYxLkZlYXR1cmVSb3cuVmFsdWVzRW50cnlCCbpIBpoBAxCACBpNCg9FbnRpdHlLZXlzRW50cnkSCwoDa2V5GAEgASgJEikKBXZhbHVlGAIgASgLMhouc2xpcHdheS5mZWF0dXJlcy52MS5WYWx1ZToCOAEaSQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEikKBXZhbHVlGAIgASgLMhouc2xpcHdheS5mZWF0dXJlcy52MS5WYWx1ZToCOAFCCwoJX3NlcXVlbmNlKrABCglWYWx1ZVR5cGUSGgoWVkFMVUVfVFlQRV9VTlNQRUNJRklFRBAAEhMKD1ZBTFVFX1RZUEVfQk9PTBABEhQKEFZBTFVFX1RZUEVfSU5UNjQQAhIVChFWQUxVRV9UWVBFX0RPVUJMRRADEhUKEVZBTFVFX1RZUEVfU1RSSU5HEAQSFAoQVkFMVUVfVFlQRV9CWVRFUxAFEhgKFFZBTFVFX1RZUEVfVElNRVNUQU1QEAYqrAEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESHQoZRkVBVFVSRV9TVEFUVVNfTlVMTF9WQUxVRRACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("Ch9zbGlwd2F5L2ZlYXR1cmVzL3YxL3ZhbHVlLnByb3RvEhNzbGlwd2F5LmZlYXR1cmVzLnYxIroBCgVWYWx1ZRIUCgpib29sX3ZhbHVlGAEgASgISAASFQoLaW50NjRfdmFsdWUYAiABKANIABIWCgxkb3VibGVfdmFsdWUYAyABKAFIABIWCgxzdHJpbmdfdmFsdWUYBCABKAlIABIVCgtieXRlc192YWx1ZRgFIAEoDEgAEjUKD3RpbWVzdGFtcF92YWx1ZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBIAEIGCgRraW5kItYDCgpGZWF0dXJlUm93EhQKDGZlYXR1cmVfdmlldxgBIAEoCRJECgtlbnRpdHlfa2V5cxgCIAMoCzIvLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVJvdy5FbnRpdHlLZXlzRW50cnkSLgoKZXZlbnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMY3JlYXRlZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIVCghzZXF1ZW5jZRgFIAEoA0gAiAEBEjsKBnZhbHVlcxgGIAMoCzIrLnNsaXB3YXkuZmVhdHVyZXMudjEuRmVhdHVyZVJvdy5WYWx1ZXNFbnRyeRIPCgdkZWxldGVkGAcgASgIGk0KD0VudGl0eUtleXNFbnRyeRILCgNrZXkYASABKAkSKQoFdmFsdWUYAiABKAsyGi5zbGlwd2F5LmZlYXR1cmVzLnYxLlZhbHVlOgI4ARpJCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSKQoFdmFsdWUYAiABKAsyGi5zbGlwd2F5LmZlYXR1cmVzLnYxLlZhbHVlOgI4AUILCglfc2VxdWVuY2UqsAEKCVZhbHVlVHlwZRIaChZWQUxVRV9UWVBFX1VOU1BFQ0lGSUVEEAASEwoPVkFMVUVfVFlQRV9CT09MEAESFAoQVkFMVUVfVFlQRV9JTlQ2NBACEhUKEVZBTFVFX1RZUEVfRE9VQkxFEAMSFQoRVkFMVUVfVFlQRV9TVFJJTkcQBBIUChBWQUxVRV9UWVBFX0JZVEVTEAUSGAoUVkFMVUVfVFlQRV9USU1FU1RBTVAQBiqsAQoNRmVhdHVyZVN0YXR1cxIeChpGRUFUVVJFX1NUQVRVU19VTlNQRUNJRklFRBAAEhoKFkZFQVRVUkVfU1RBVFVTX1BSRVNFTlQQARIdChlGRUFUVVJFX1NUQVRVU19OVUxMX1ZBTFVFEAISHAoYRkVBVFVSRV9TVEFUVVNfTk9UX0ZPVU5EEAMSIgoeRkVBVFVSRV9TVEFUVVNfT1VUU0lERV9NQVhfQUdFEARiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * One value of a feature or of an entity key. Unset: null.
@@ -85,7 +84,9 @@ export const ValueSchema: GenMessage<Value> = /*@__PURE__*/
   messageDesc(file_slipway_features_v1_value, 0);
 
 /**
- * One row of a feature view: what was true of an entity at a time. Topic `slipway.features.v1`, key: view and entity.
+ * One row of a feature view: what was true of an entity from a time on. Topic `slipway.features.v1`, key: view and entity.
+ * Of several rows of an entity the newest counts, by event time, then created time, then sequence. The store judges each
+ * row by itself, so the fields carry no rules of their own here.
  *
  * @generated from message slipway.features.v1.FeatureRow
  */
@@ -105,7 +106,7 @@ export type FeatureRow = Message<"slipway.features.v1.FeatureRow"> & {
   entityKeys: { [key: string]: Value };
 
   /**
-   * When the values were true.
+   * Since when the values are true; required. Microseconds count, what is finer is dropped.
    *
    * @generated from field: google.protobuf.Timestamp event_time = 3;
    */
@@ -131,6 +132,13 @@ export type FeatureRow = Message<"slipway.features.v1.FeatureRow"> & {
    * @generated from field: map<string, slipway.features.v1.Value> values = 6;
    */
   values: { [key: string]: Value };
+
+  /**
+   * The entity has no values from the event time on: it is NOT_FOUND until a newer row comes.
+   *
+   * @generated from field: bool deleted = 7;
+   */
+  deleted: boolean;
 };
 
 /**
