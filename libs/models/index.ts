@@ -1,3 +1,14 @@
+/** What a model version is, the same for everybody who makes, stores, tests or serves one. */
+export {
+  bytesSource,
+  downloadBytes,
+  downloadFile,
+  type FileSource,
+  fileSource,
+  type RegistryFiles,
+  type TransferOptions,
+  uploadFile,
+} from './files.ts'
 export { canonicalManifest, type VersionContent, versionDigest } from './manifest.ts'
 export {
   buildReferenceDistributions,
@@ -5,3 +16,5 @@ export {
   type RowValue,
   type TrainingRow,
 } from './reference-distributions.ts'
+export { type NewVersion, registerVersion } from './register.ts'
+export type { RetryOptions } from './retry.ts'

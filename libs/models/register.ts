@@ -1,0 +1,42 @@
+import { randomUUID } from 'node:crypto'
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
+import type { CreateVersionRequestSchema, RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
+import type { Client } from '@slipway/rpc'
+import { bytesSource, type FileSource, type RegistryFiles, type TransferOptions, uploadFile } from './files.ts'
+import { Patience } from './retry.ts'
+
+type Given = 'parent' | 'files' | 'requestId' | '$typeName' | '$unknown'
+
+/** What a version is made of: its files by path (`model.onnx` among them), and everything declared with them. */
+export interface NewVersion extends Omit<MessageInitShape<typeof CreateVersionRequestSchema>, Given> {
+  /** `models/{model}`. */
+  readonly parent: string
+  readonly files: Readonly<Record<string, Uint8Array | FileSource>>
+  /** Names the wish: repeated with the same id it makes one version. A new one unless given. */
+  readonly requestId?: string
+}
+
+/** Uploads the files and registers the version; a step that fails in passing is tried again, and counts once. */
+export async function registerVersion(
+  registry: RegistryFiles & Pick<Client<typeof RegistryService>, 'createVersion'>,
+  version: NewVersion,
+  options: TransferOptions = {},
+): Promise<ModelVersion> {
+  const { files, requestId = randomUUID(), ...declared } = version
+  const { uploadId: _, ...patient } = options
+  const uploaded = []
+  for (const [path, content] of Object.entries(files)) {
+    const source = content instanceof Uint8Array ? bytesSource(content) : content
+    const { digest, sizeBytes } = await uploadFile(registry, source, patient)
+    uploaded.push({ path, digest, sizeBytes: BigInt(sizeBytes) })
+  }
+  const patience = new Patience(options)
+  for (;;) {
+    try {
+      return await registry.createVersion({ ...declared, requestId, files: uploaded })
+    } catch (error) {
+      await patience.endure(error)
+    }
+  }
+}
