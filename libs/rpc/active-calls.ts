@@ -43,7 +43,7 @@ export class ActiveCalls {
 
   /** Ends every call. */
   endAll(): void {
-    for (const exchange of [...this.#calls.keys()]) exchange.fail(draining())
+    for (const exchange of [...this.#calls.keys()]) exchange.fail(interrupted())
   }
 
   #endQuiet(): void {
@@ -56,7 +56,11 @@ export class ActiveCalls {
   }
 }
 
-/** UNAVAILABLE because the server is going away. */
-export function draining(): Failure {
+/** UNAVAILABLE for a call that had begun and did not finish in time; nobody knows what it did. */
+function interrupted(): Failure {
+  return new Failure(Code.UNAVAILABLE, 'INTERRUPTED', 'the server went away before the call was finished')
+}
+
+function draining(): Failure {
   return new Failure(Code.UNAVAILABLE, 'DRAINING', 'the server is draining')
 }

@@ -1,5 +1,6 @@
 import {
   create,
+  type DescMessage,
   type DescMethod,
   type DescMethodBiDiStreaming,
   type DescMethodClientStreaming,
@@ -11,27 +12,16 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf'
-import {
-  type ClientDuplexStream,
-  credentials,
-  Client as GrpcClient,
-  Metadata,
-  type ServiceError,
-  type StatusObject,
-} from '@grpc/grpc-js'
-import { Code } from './code.ts'
-import { currentCall } from './context.ts'
+import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt'
+import { type ChannelCredentials, credentials, Client as GrpcClient, Metadata } from '@grpc/grpc-js'
+import { type CallOptions, type CallScope, callScope } from './call-scope.ts'
+import { type CallRecord, recordClientCall } from './call-telemetry.ts'
 import { Failure } from './failure.ts'
-import { methodPath } from './implementation.ts'
-import { type ClientLimits, defaultClientLimits } from './limits.ts'
-import { decodeStatus, STATUS_DETAILS_KEY } from './status.ts'
-
-/** What one call may say. */
-export interface CallOptions {
-  readonly signal?: AbortSignal
-  readonly timeoutMs?: number
-  readonly headers?: Readonly<Record<string, string>>
-}
+import { callOnce, noAnswer, type OutgoingCall, streamCall } from './grpc-js-call.ts'
+import { methodName, methodPath } from './implementation.ts'
+import { type ClientLimits, DEFAULT_TIMEOUT_MS, defaultClientLimits } from './limits.ts'
+import { callWithRetries, defaultRetryPolicy, RetryBudget, type RetryPolicy } from './retry.ts'
+import type { ClientTls } from './tls.ts'
 
 /** A call of a method, its shape derived from the method's kind. */
 export type Call<M extends DescMethod> =
@@ -45,7 +35,7 @@ export type Call<M extends DescMethod> =
           ? (requests: AsyncIterable<MessageInitShape<I>>, options?: CallOptions) => AsyncIterable<MessageShape<O>>
           : never
 
-/** A client of a service: a function for each method, and `close`. */
+/** A client of a service: a function for each method, and `close`. Every call fails with a Failure. */
 export type Client<S extends DescService> = { readonly [K in keyof S['method']]: Call<S['method'][K]> } & {
   /** Closes the connection; calls in flight finish. */
   close(): void
@@ -55,108 +45,153 @@ export type Client<S extends DescService> = { readonly [K in keyof S['method']]:
 export interface ClientOptions {
   /** `host:port`. */
   readonly address: string
-  /** Deadline of a unary call that names none. */
+  /** Without it the client speaks plain text. */
+  readonly tls?: ClientTls | undefined
+  /** Deadline of a unary or client-streaming call that names none. */
   readonly timeoutMs?: number
+  /** How unary calls are retried; what is not named is as in `defaultRetryPolicy`. */
+  readonly retry?: Partial<RetryPolicy>
   readonly limits?: Partial<ClientLimits>
 }
 
-/** Deadline of a unary or client-streaming call when neither the call nor the client names one. */
-export const DEFAULT_TIMEOUT_MS = 30_000
-
-/** Makes a client. Nothing connects before the first call. */
+/**
+ * Makes a client on grpc-js. Nothing connects before the first call; a lost connection is made again.
+ *
+ * Inside a handler every call inherits the deadline, the cancellation and the trace of the call that is being answered.
+ */
 export function createClient<S extends DescService>(service: S, options: ClientOptions): Client<S> {
   const limits = { ...defaultClientLimits, ...options.limits }
-  const client = new GrpcClient(options.address, credentials.createInsecure(), {
+  const { tls } = options
+  const client = new GrpcClient(options.address, credentialsOf(tls), {
     'grpc.max_receive_message_length': limits.maxResponseBytes,
     'grpc.max_send_message_length': limits.maxRequestBytes,
+    'grpc.keepalive_time_ms': limits.keepaliveMs,
+    'grpc.keepalive_timeout_ms': limits.keepaliveTimeoutMs,
+    'grpc-node.flow_control_window': limits.streamWindowBytes,
     'grpc.service_config_disable_resolution': 1,
-    'grpc.initial_reconnect_backoff_ms': 100,
-    'grpc.max_reconnect_backoff_ms': 5000,
+    'grpc.initial_reconnect_backoff_ms': limits.minReconnectMs,
+    'grpc.max_reconnect_backoff_ms': limits.maxReconnectMs,
+    ...(tls?.serverName !== undefined && {
+      'grpc.ssl_target_name_override': tls.serverName,
+      'grpc.default_authority': tls.serverName,
+    }),
   })
+  const caller = new Caller(client, options)
   const calls: Record<string, unknown> = { close: () => client.close() }
-  for (const method of service.methods) calls[method.localName] = callOf(client, method, options)
+  for (const method of service.methods) calls[method.localName] = caller.callOf(method)
   return calls as Client<S>
 }
 
-type AnyCall = (request: unknown, options?: CallOptions) => unknown
+type AnyCall = (request: unknown, options?: CallOptions) => Promise<object> | AsyncIterable<object>
 
-function callOf(client: GrpcClient, method: DescMethod, options: ClientOptions): AnyCall {
-  const streamsRequests = method.methodKind === 'client_streaming' || method.methodKind === 'bidi_streaming'
-  const streamsAnswers = method.methodKind === 'server_streaming' || method.methodKind === 'bidi_streaming'
-  const timeoutMs = streamsAnswers ? Number.POSITIVE_INFINITY : (options.timeoutMs ?? DEFAULT_TIMEOUT_MS)
-  return (request, callOptions = {}) => {
-    const requests = streamsRequests ? (request as AsyncIterable<object>) : [request as object]
-    const answers = openCall(client, method, requests, { timeoutMs, ...callOptions })
-    return streamsAnswers ? answers : only(answers)
+class Caller {
+  readonly #client: GrpcClient
+  readonly #options: ClientOptions
+  readonly #retry: RetryPolicy
+  readonly #budget: RetryBudget
+
+  constructor(client: GrpcClient, options: ClientOptions) {
+    this.#client = client
+    this.#options = options
+    this.#retry = { ...defaultRetryPolicy, ...options.retry }
+    this.#budget = new RetryBudget(this.#retry)
+  }
+
+  callOf(method: DescMethod): AnyCall {
+    switch (method.methodKind) {
+      case 'unary':
+        return (request, options) => this.#unary(method, request as object, options)
+      case 'server_streaming':
+        return (request, options) => this.#stream(method, [request as object], Number.POSITIVE_INFINITY, options)
+      case 'client_streaming':
+        return (requests, options) => this.#collect(method, requests as AsyncIterable<object>, options)
+      case 'bidi_streaming':
+        return (requests, options) =>
+          this.#stream(method, requests as AsyncIterable<object>, Number.POSITIVE_INFINITY, options)
+    }
+  }
+
+  get #timeoutMs(): number {
+    return this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS
+  }
+
+  async #unary(method: DescMethod, request: object, options: CallOptions = {}): Promise<object> {
+    const bytes = encode(method.input, request)
+    const { call, record } = this.#begin(method, callScope(options, this.#timeoutMs), options)
+    try {
+      const answer = await callWithRetries({
+        method: methodName(method),
+        idempotent: isIdempotent(method),
+        policy: this.#retry,
+        budget: this.#budget,
+        scope: call.scope,
+        attempt(previous) {
+          if (previous > 0) call.metadata.set('grpc-previous-rpc-attempts', String(previous))
+          return callOnce(call, bytes)
+        },
+      })
+      const message = fromBinary(method.output, answer)
+      record?.end(undefined)
+      return message
+    } catch (error) {
+      record?.end(Failure.from(error))
+      throw error
+    }
+  }
+
+  async #collect(method: DescMethod, requests: AsyncIterable<object>, options?: CallOptions): Promise<object> {
+    let found: object | undefined
+    for await (const answer of this.#stream(method, requests, this.#timeoutMs, options)) found ??= answer
+    if (found === undefined) throw noAnswer()
+    return found
+  }
+
+  async *#stream(
+    method: DescMethod,
+    requests: AsyncIterable<object> | Iterable<object>,
+    timeoutMs: number,
+    options: CallOptions = {},
+  ): AsyncGenerator<object> {
+    const { call, record } = this.#begin(method, callScope(options, timeoutMs), options)
+    let failure: Failure | undefined
+    try {
+      for await (const answer of streamCall(call, requests, (request) => encode(method.input, request))) {
+        yield fromBinary(method.output, answer)
+      }
+    } catch (error) {
+      failure = Failure.from(error)
+      throw error
+    } finally {
+      record?.end(failure)
+    }
+  }
+
+  #begin(
+    method: DescMethod,
+    scope: CallScope,
+    options: CallOptions,
+  ): { call: OutgoingCall; record: CallRecord | undefined } {
+    const metadata = new Metadata()
+    for (const [name, value] of Object.entries(options.headers ?? {})) metadata.set(name, value)
+    const record = recordClientCall(methodName(method), scope.trace, (name, value) => metadata.set(name, value))
+    return { call: { client: this.#client, path: methodPath(method), metadata, scope }, record }
   }
 }
 
-async function only(answers: AsyncIterable<object>): Promise<object> {
-  let found: object | undefined
-  for await (const answer of answers) found ??= answer
-  if (found === undefined) throw new Failure(Code.INTERNAL, 'NO_ANSWER', 'the server answered OK without a message')
-  return found
-}
-
-async function* openCall(
-  client: GrpcClient,
-  method: DescMethod,
-  requests: AsyncIterable<object> | Iterable<object>,
-  options: CallOptions & { timeoutMs: number },
-): AsyncGenerator<object> {
-  const parent = currentCall()
-  const signals = [options.signal, parent?.signal].filter((signal) => signal !== undefined)
-  for (const signal of signals) if (signal.aborted) throw cancelled(signal)
-  const deadline = Math.min(Date.now() + options.timeoutMs, parent?.deadlineMs ?? Number.POSITIVE_INFINITY)
-  const metadata = new Metadata()
-  for (const [name, value] of Object.entries(options.headers ?? {})) metadata.set(name, value)
-  const call: ClientDuplexStream<object, object> = client.makeBidiStreamRequest(
-    methodPath(method),
-    (message: object) => Buffer.from(toBinary(method.input, create(method.input, message as Record<string, unknown>))),
-    (bytes: Buffer) => fromBinary(method.output, bytes),
-    metadata,
-    { deadline },
+/** What the proto calls idempotent, and Get and List, which change nothing by their name (AIP-131, 132). */
+function isIdempotent(method: DescMethod): boolean {
+  return (
+    method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN || /^(Get|List)[A-Z]/.test(method.name)
   )
-  const cancel = (): void => call.cancel()
-  for (const signal of signals) signal.addEventListener('abort', cancel, { once: true })
-  let sending: unknown
-  try {
-    void send(call, requests).catch((error: unknown) => {
-      sending = error
-      call.cancel()
-    })
-    for await (const answer of call) yield answer as object
-  } catch (error) {
-    if (sending !== undefined) throw sending
-    throw failureOf(error as ServiceError)
-  } finally {
-    for (const signal of signals) signal.removeEventListener('abort', cancel)
-    call.cancel()
-  }
 }
 
-async function send(
-  call: ClientDuplexStream<object, object>,
-  requests: AsyncIterable<object> | Iterable<object>,
-): Promise<void> {
-  for await (const request of requests) {
-    if (call.destroyed) return
-    if (!call.write(request)) await new Promise<void>((resolve) => call.once('drain', resolve))
-  }
-  call.end()
+function encode(schema: DescMessage, message: object): Buffer {
+  const bytes = toBinary(schema, create(schema, message as Record<string, unknown>))
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-const cancelled = (signal: AbortSignal): Failure =>
-  signal.reason instanceof Failure
-    ? signal.reason
-    : new Failure(Code.CANCELLED, 'CANCELLED', 'the call was cancelled', { cause: signal.reason })
-
-function failureOf(error: ServiceError | StatusObject): Failure {
-  const details = error.metadata?.get(STATUS_DETAILS_KEY)[0]
-  return decodeStatus({
-    code: error.code,
-    message: error.details,
-    details: typeof details === 'string' ? undefined : details,
-    cause: error,
-  })
+function credentialsOf(tls: ClientTls | undefined): ChannelCredentials {
+  if (tls === undefined) return credentials.createInsecure()
+  const pem = (text: string | Buffer | undefined): Buffer | null => (text === undefined ? null : Buffer.from(text))
+  return credentials.createSsl(pem(tls.authorities), pem(tls.key), pem(tls.certificate))
 }

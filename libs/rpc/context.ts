@@ -28,6 +28,11 @@ export function currentCall(): CallContext | undefined {
   return storage.getStore()
 }
 
+/** The same, with what only the library may do. */
+export function currentServerContext(): ServerContext | undefined {
+  return storage.getStore()
+}
+
 /** The context of one call on the server. Its abort controller exists only for handlers that ask for the signal. */
 export class ServerContext implements CallContext {
   readonly method: string
@@ -36,6 +41,7 @@ export class ServerContext implements CallContext {
   #controller: AbortController | undefined
   #failure: Failure | undefined
   #trailers: Record<string, string> | undefined
+  #listeners: Set<(failure: Failure) => void> | undefined
 
   constructor(method: string, exchange: Exchange, trace: Context) {
     this.method = method
@@ -80,6 +86,20 @@ export class ServerContext implements CallContext {
   abort(failure: Failure): void {
     this.#failure ??= failure
     this.#controller?.abort(failure)
+    for (const listener of this.#listeners ?? []) listener(failure)
+    this.#listeners = undefined
+  }
+
+  /** Why the call was aborted, once it was. */
+  get aborted(): Failure | undefined {
+    return this.#failure
+  }
+
+  /** Hears of an abort without the cost of a signal; returns what stops listening. */
+  onAbort(listener: (failure: Failure) => void): () => void {
+    this.#listeners ??= new Set()
+    this.#listeners.add(listener)
+    return () => this.#listeners?.delete(listener)
   }
 
   /** Runs a part of the handler so that the calls it makes inherit deadline, cancellation and trace. */

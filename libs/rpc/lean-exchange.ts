@@ -3,7 +3,8 @@ import { constants } from 'node:http2'
 import { Code } from './code.ts'
 import type { Exchange, ExchangeListener, Settled, Trailers } from './exchange.ts'
 import { Failure } from './failure.ts'
-import { ACCEPTED_ENCODINGS, decompress, FrameReader, frame, tooLarge } from './framing.ts'
+import { FrameWriter } from './frame-writer.ts'
+import { ACCEPTED_ENCODINGS, decompress, FrameReader, tooLarge } from './framing.ts'
 import { cancellation } from './grpc-js-exchange.ts'
 import type { ServerLimits } from './limits.ts'
 import { encodeStatus, percentEncode, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
@@ -12,8 +13,6 @@ import { parseTimeout } from './timeout.ts'
 const RESPONSE_HEADERS = { ':status': 200, 'content-type': 'application/grpc+proto' } as const
 const WAIT_FOR_TRAILERS = { waitForTrailers: true } as const
 const OK_TRAILERS = { 'grpc-status': '0' } as const
-/** Pieces of one turn that are joined by copying; larger ones are written one after the other. */
-const MAX_JOINED_BYTES = 64 * 1024
 
 /**
  * An exchange on the HTTP/2 stream itself, without grpc-js: see docs/adr/0003-stream-transport.md.
@@ -34,6 +33,7 @@ export class LeanExchange implements Exchange {
   readonly #limits: ServerLimits
   readonly #settled: Settled
   readonly #reader: FrameReader
+  readonly #writer: FrameWriter
   readonly #timer: NodeJS.Timeout | undefined
   readonly #failure: Failure | undefined
   #listener: ExchangeListener | undefined
@@ -41,9 +41,6 @@ export class LeanExchange implements Exchange {
   #responded = false
   #paused = false
   #inflating: Promise<void> | undefined
-  #pieces: Buffer[] = []
-  #pieceBytes = 0
-  #flushPlanned = false
   #trailers: OutgoingHttpHeaders = OK_TRAILERS
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, limits: ServerLimits, settled: Settled) {
@@ -53,6 +50,7 @@ export class LeanExchange implements Exchange {
     this.#settled = settled
     this.path = headers[':path'] ?? ''
     this.#reader = new FrameReader(limits.maxRequestBytes, (message, compressed) => this.#take(message, compressed))
+    this.#writer = new FrameWriter(stream, limits.streamBufferBytes, () => this.#respond())
     const timeout = headers['grpc-timeout']
     const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : parseTimeout(String(timeout))
     if (timeoutMs === undefined) {
@@ -70,7 +68,7 @@ export class LeanExchange implements Exchange {
   }
 
   get needsDrain(): boolean {
-    return this.#pieceBytes + this.#stream.writableLength > this.#limits.streamBufferBytes
+    return this.#writer.needsDrain
   }
 
   header(name: string): string | undefined {
@@ -89,6 +87,11 @@ export class LeanExchange implements Exchange {
     }
     stream.on('data', (chunk: Buffer) => this.#read(chunk))
     stream.on('end', () => this.#end())
+    if (listener.drain !== undefined) {
+      stream.on('drain', () => {
+        if (!this.#over) listener.drain?.()
+      })
+    }
   }
 
   pause(): void {
@@ -104,17 +107,13 @@ export class LeanExchange implements Exchange {
   write(message: Uint8Array): boolean {
     if (this.#over || !this.#fits(message)) return true
     this.moves++
-    this.#put(message)
-    if (!this.#flushPlanned) {
-      this.#flushPlanned = true
-      setImmediate(() => this.#flush())
-    }
-    return !this.needsDrain
+    this.#writer.write(message)
+    return !this.#writer.needsDrain
   }
 
   answer(message: Uint8Array, trailers?: Trailers): void {
     if (this.#over || !this.#fits(message)) return
-    this.#put(message)
+    this.#writer.add(message)
     this.finish(trailers)
   }
 
@@ -141,12 +140,11 @@ export class LeanExchange implements Exchange {
     this.#over = true
     if (this.#timer !== undefined) clearTimeout(this.#timer)
     if (!stream.destroyed && !stream.closed) {
-      if (!this.#responded && this.#pieces.length === 0) {
+      if (!this.#responded && this.#writer.isEmpty) {
         stream.respond({ ...RESPONSE_HEADERS, ...this.#trailers }, { endStream: true })
         this.#release()
       } else {
-        this.#respond()
-        this.#send()
+        this.#writer.flush()
         stream.end()
       }
     }
@@ -178,36 +176,6 @@ export class LeanExchange implements Exchange {
     if (message.length <= this.#limits.maxResponseBytes) return true
     this.fail(tooLarge(message.length, this.#limits.maxResponseBytes))
     return false
-  }
-
-  #put(message: Uint8Array): void {
-    const framed = frame(message)
-    this.#pieces.push(framed)
-    this.#pieceBytes += framed.length
-  }
-
-  #flush(): void {
-    this.#flushPlanned = false
-    if (this.#over || this.#stream.destroyed || this.#stream.closed) return
-    if (!this.#responded) {
-      this.#respond()
-      this.#stream.on('drain', () => {
-        if (!this.#over) this.#listener?.drain?.()
-      })
-    }
-    this.#send()
-  }
-
-  #send(): void {
-    const pieces = this.#pieces
-    const bytes = this.#pieceBytes
-    if (pieces.length === 0) return
-    this.#pieces = []
-    this.#pieceBytes = 0
-    const [first] = pieces
-    if (pieces.length === 1 && first !== undefined) this.#stream.write(first)
-    else if (bytes <= MAX_JOINED_BYTES) this.#stream.write(Buffer.concat(pieces, bytes))
-    else for (const piece of pieces) this.#stream.write(piece)
   }
 
   #read(chunk: Buffer): void {

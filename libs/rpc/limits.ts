@@ -45,16 +45,40 @@ export const defaultServerLimits: ServerLimits = {
   keepaliveTimeoutMs: 20_000,
 }
 
-/** What a client accepts. */
+/** What a client accepts and how long it waits. */
 export interface ClientLimits {
-  /** Largest answer message. */
+  /** Largest answer message. Above it: RESOURCE_EXHAUSTED. */
   readonly maxResponseBytes: number
-  /** Largest request message. */
+  /** Largest request message. Above it: RESOURCE_EXHAUSTED. */
   readonly maxRequestBytes: number
+  /** Bytes that the server may send ahead on one stream. */
+  readonly streamWindowBytes: number
+  /** Bytes that the server may send ahead on one connection. */
+  readonly connectionWindowBytes: number
+  /** Bytes that wait for the server before writing to a stream should stop. */
+  readonly streamBufferBytes: number
+  /** While calls are on a connection it is asked for a sign of life so often. */
+  readonly keepaliveMs: number
+  /** A connection that does not answer within this is given up. */
+  readonly keepaliveTimeoutMs: number
+  /** Wait before the second try to connect; it grows with each. */
+  readonly minReconnectMs: number
+  /** Longest wait before a try to connect. */
+  readonly maxReconnectMs: number
 }
 
 /** The limits of a client that names none. */
 export const defaultClientLimits: ClientLimits = {
   maxResponseBytes: 64 * MEBIBYTE,
   maxRequestBytes: 64 * MEBIBYTE,
+  streamWindowBytes: MEBIBYTE,
+  connectionWindowBytes: 16 * MEBIBYTE,
+  streamBufferBytes: MEBIBYTE,
+  keepaliveMs: 30_000,
+  keepaliveTimeoutMs: 10_000,
+  minReconnectMs: 100,
+  maxReconnectMs: 5000,
 }
+
+/** Deadline of a unary or client-streaming call when neither the call nor the client names one. */
+export const DEFAULT_TIMEOUT_MS = 30_000

@@ -1,0 +1,257 @@
+import type { OutgoingHttpHeaders } from 'node:http2'
+import type { DescMethod } from '@bufbuild/protobuf'
+import { type CallOptions, type CallScope, callScope } from './call-scope.ts'
+import { recordClientCall } from './call-telemetry.ts'
+import { Code } from './code.ts'
+import { Failure } from './failure.ts'
+import { methodName, methodPath } from './implementation.ts'
+import { LeanCall, type LeanCallListener, REFUSED } from './lean-call.ts'
+import { LeanSession } from './lean-session.ts'
+import { type ClientLimits, DEFAULT_TIMEOUT_MS, defaultClientLimits } from './limits.ts'
+import { formatTimeout } from './timeout.ts'
+import type { ClientTls } from './tls.ts'
+
+/** How a raw channel is made. */
+export interface RawChannelOptions {
+  /** `host:port`. */
+  readonly address: string
+  readonly tls?: ClientTls | undefined
+  /** How many connections calls are spread over. */
+  readonly connections?: number
+  /** Deadline of a unary call that names none. */
+  readonly timeoutMs?: number
+  readonly limits?: Partial<ClientLimits>
+}
+
+/**
+ * A lean client in raw bytes: a few connections and what goes over them.
+ *
+ * 1. Nothing connects before the first call. A lost or leaving connection is replaced by the next call that needs it.
+ * 2. A call is not sent twice, unless the server refused it unseen: then once more, on another connection.
+ * 3. Deadline, cancellation and trace of the call that is being answered are inherited, as with `createClient`.
+ */
+export interface RawChannel {
+  /** A unary call. Fails with a Failure. */
+  callUnary(method: DescMethod, request: Uint8Array, options?: CallOptions): Promise<Buffer>
+  /** Opens a bidirectional stream; what goes wrong is told to `onClose`. */
+  openStream(method: DescMethod, options?: CallOptions): RawClientStream
+  /** Closes the connections; calls in flight finish. */
+  close(): void
+}
+
+/** The caller's side of a bidirectional stream in raw bytes. Listeners are set in the turn in which it was opened. */
+export interface RawClientStream {
+  /** Sends a message; all that are written in one turn of the event loop leave together. */
+  write(message: Uint8Array): void
+  /** Hears each answer. */
+  onMessage(listener: (message: Buffer) => void): void
+  /** Hears once, and last, that the stream is over: nothing for OK, else why. The stream is not opened again. */
+  onClose(listener: (failure: Failure | undefined) => void): void
+  /** Hears that the server is going away: finish what is in flight, `end`, and open another stream for the rest. */
+  onLeaving(listener: () => void): void
+  /** Sends no more; answers still come. */
+  end(): void
+  /** Ends the stream at once; `onClose` hears CANCELLED. */
+  cancel(): void
+  /** True while more waits for the server than should: stop writing until `onDrain`. */
+  readonly needsDrain: boolean
+  /** Told each time what was written is on its way again. */
+  onDrain(listener: () => void): void
+}
+
+/** Makes a channel. */
+export function openRawChannel(options: RawChannelOptions): RawChannel {
+  return new Channel(options)
+}
+
+/** Opens a bidirectional stream on a connection of its own, which closes with it. */
+export function openRawStream(
+  method: DescMethod,
+  options: Omit<RawChannelOptions, 'connections' | 'timeoutMs'> & CallOptions,
+): RawClientStream {
+  const { address, tls, limits = {} } = options
+  const channel = new Channel({ address, tls, limits })
+  return channel.openStream(method, options, () => channel.close())
+}
+
+/** A unary call on a channel; the same as its `callUnary`. */
+export function callRawUnary(
+  channel: RawChannel,
+  method: DescMethod,
+  request: Uint8Array,
+  options?: CallOptions,
+): Promise<Buffer> {
+  return channel.callUnary(method, request, options)
+}
+
+const nothing = (): void => {}
+
+class Channel implements RawChannel {
+  readonly #options: RawChannelOptions
+  readonly #limits: ClientLimits
+  readonly #sessions: (LeanSession | undefined)[]
+  readonly #streams = new Map<LeanSession, Set<ClientStream>>()
+  #next = 0
+
+  constructor(options: RawChannelOptions) {
+    this.#options = options
+    this.#limits = { ...defaultClientLimits, ...options.limits }
+    this.#sessions = new Array(Math.max(1, options.connections ?? 1)).fill(undefined)
+  }
+
+  async callUnary(method: DescMethod, request: Uint8Array, options: CallOptions = {}): Promise<Buffer> {
+    const scope = callScope(options, this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS)
+    const headers = headersOf(method, options, this.#options)
+    const record = recordClientCall(methodName(method), scope.trace, (name, value) => {
+      headers[name] = value
+    })
+    try {
+      const answer = await this.#attempt(headers, request, scope).catch((failure: Failure) => {
+        if (failure.reason !== REFUSED) throw failure
+        return this.#attempt(headers, request, scope)
+      })
+      record?.end(undefined)
+      return answer
+    } catch (error) {
+      record?.end(Failure.from(error))
+      throw error
+    }
+  }
+
+  openStream(method: DescMethod, options: CallOptions = {}, closed: () => void = nothing): RawClientStream {
+    const scope = callScope(options, Number.POSITIVE_INFINITY)
+    const headers = headersOf(method, options, this.#options)
+    if (scope.deadlineMs !== Number.POSITIVE_INFINITY) headers['grpc-timeout'] = remaining(scope)
+    const session = this.#session()
+    const streams = this.#streams.get(session) ?? new Set<ClientStream>()
+    this.#streams.set(session, streams)
+    const stream: ClientStream = new ClientStream(scope, (listener) => {
+      const over = (failure: Failure | undefined): void => {
+        streams.delete(stream)
+        listener.closed(failure)
+        closed()
+      }
+      const http2 = session.request(headers)
+      return new LeanCall(http2, session, this.#limits, scope.deadlineMs, { ...listener, closed: over })
+    })
+    streams.add(stream)
+    return stream
+  }
+
+  close(): void {
+    for (const session of this.#sessions) session?.close()
+    this.#sessions.fill(undefined)
+  }
+
+  #attempt(headers: OutgoingHttpHeaders, request: Uint8Array, scope: CallScope): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const ended = scope.ended()
+      if (ended !== undefined) {
+        reject(ended)
+        return
+      }
+      let answer: Buffer | undefined
+      const session = this.#session()
+      const stream = session.request({ ...headers, 'grpc-timeout': remaining(scope) })
+      const call = new LeanCall(stream, session, this.#limits, scope.deadlineMs, {
+        message(bytes) {
+          answer ??= bytes
+        },
+        closed(failure) {
+          unlink()
+          if (failure !== undefined) reject(failure)
+          else if (answer !== undefined) resolve(answer)
+          else reject(new Failure(Code.INTERNAL, 'NO_ANSWER', 'the server answered OK without a message'))
+        },
+      })
+      const unlink = scope.onEnd((failure) => call.cancel(failure))
+      call.endWith(request)
+    })
+  }
+
+  /** The next connection in turn, made anew when the one there is not usable. */
+  #session(): LeanSession {
+    const at = this.#next++ % this.#sessions.length
+    const present = this.#sessions[at]
+    if (present?.usable === true) return present
+    const session: LeanSession = new LeanSession({ ...this.#options, limits: this.#limits }, () => {
+      for (const stream of this.#streams.get(session) ?? []) stream.leave()
+      this.#streams.delete(session)
+    })
+    this.#sessions[at] = session
+    return session
+  }
+}
+
+class ClientStream implements RawClientStream {
+  readonly #call: LeanCall
+  readonly #unlink: () => void
+  #onMessage: (message: Buffer) => void = nothing
+  #onClose: (failure: Failure | undefined) => void = nothing
+  #onLeaving: () => void = nothing
+  #onDrain: () => void = nothing
+  #closed = false
+
+  constructor(scope: CallScope, open: (listener: LeanCallListener) => LeanCall) {
+    this.#call = open({
+      message: (bytes) => this.#onMessage(bytes),
+      drain: () => this.#onDrain(),
+      closed: (failure) => {
+        this.#closed = true
+        this.#unlink()
+        this.#onClose(failure)
+      },
+    })
+    this.#unlink = scope.onEnd((failure) => this.#call.cancel(failure))
+  }
+
+  get needsDrain(): boolean {
+    return this.#call.needsDrain
+  }
+
+  write(message: Uint8Array): void {
+    this.#call.write(message)
+  }
+
+  end(): void {
+    this.#call.end()
+  }
+
+  cancel(): void {
+    this.#call.cancel(new Failure(Code.CANCELLED, 'CANCELLED', 'the stream was cancelled'))
+  }
+
+  onMessage(listener: (message: Buffer) => void): void {
+    this.#onMessage = listener
+  }
+
+  onClose(listener: (failure: Failure | undefined) => void): void {
+    this.#onClose = listener
+  }
+
+  onLeaving(listener: () => void): void {
+    this.#onLeaving = listener
+  }
+
+  onDrain(listener: () => void): void {
+    this.#onDrain = listener
+  }
+
+  leave(): void {
+    if (!this.#closed) this.#onLeaving()
+  }
+}
+
+function headersOf(method: DescMethod, options: CallOptions, channel: RawChannelOptions): OutgoingHttpHeaders {
+  return {
+    ':method': 'POST',
+    ':path': methodPath(method),
+    ':scheme': channel.tls === undefined ? 'http' : 'https',
+    'content-type': 'application/grpc+proto',
+    te: 'trailers',
+    'user-agent': 'slipway',
+    ...options.headers,
+  }
+}
+
+const remaining = ({ deadlineMs }: CallScope): string => formatTimeout(deadlineMs - Date.now())
