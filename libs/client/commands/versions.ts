@@ -1,0 +1,223 @@
+/** `slipway versions …` and `slipway gate …`: immutable versions, and whether they may be deployed. */
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { toJson } from '@bufbuild/protobuf'
+import {
+  type GateReport,
+  GateReportSchema,
+  GateState,
+  type ModelVersion,
+  ModelVersionSchema,
+} from '@slipway/proto/slipway/registry/v1/model'
+import { CreateVersionRequestSchema } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { UsageError } from '../command.ts'
+import { downloadFile } from '../download.ts'
+import { allPages, type Command, type Invocation, show, showList, showMessage } from '../invocation.ts'
+import { momentText } from '../moment.ts'
+import { modelName, shortName, versionName, versionReference } from '../resource-name.ts'
+import {
+  bytesText,
+  countText,
+  enumText,
+  fields,
+  numberText,
+  progress,
+  styled,
+  type Terminal,
+  table,
+} from '../terminal.ts'
+import { uploadFile } from '../upload.ts'
+import { readJson } from './json-file.ts'
+
+const version = { name: 'version', doc: 'flights/3, flights@champion, or a digest' }
+const numbered = { name: 'version', doc: 'the version, such as flights/3' }
+
+/** Commands about versions. */
+export const versionCommands: readonly Command[] = [
+  {
+    name: 'versions list',
+    summary: 'the versions of a model, newest first',
+    arguments: [{ name: 'model', doc: 'the model, such as flights' }],
+    run: listVersions,
+  },
+  {
+    name: 'versions get',
+    summary: 'one version: files, signature, features, lineage',
+    arguments: [version],
+    run: getVersion,
+  },
+  {
+    name: 'versions register',
+    summary: 'upload files and register them as the next version of a model',
+    arguments: [{ name: 'model', doc: 'the model, such as flights' }],
+    options: {
+      file: {
+        value: 'PATH=FILE',
+        doc: 'a file of the version; model.onnx=FILE must be one of them',
+        many: true,
+        required: true,
+      },
+      spec: { value: 'FILE', doc: 'features, outputs, lineage as JSON (slipway.registry.v1.CreateVersionRequest)' },
+      'request-id': { value: 'UUID', doc: 'repeat a call without making a second version' },
+    },
+    run: registerVersion,
+  },
+  {
+    name: 'versions download',
+    summary: 'the files of a version, verified; continues where it broke off',
+    arguments: [version, { name: 'directory', doc: 'where to put them' }],
+    run: downloadVersion,
+  },
+  { name: 'gate run', summary: 'judge a version against the champion', arguments: [numbered], run: runGate },
+  { name: 'gate report', summary: 'what the gate said last', arguments: [version], run: showGateReport },
+]
+
+async function listVersions(invocation: Invocation): Promise<void> {
+  const { slipway, words } = invocation
+  const parent = modelName(words.text('model'))
+  const versions = await allPages(
+    (pageToken) => slipway.registry.listVersions({ parent, pageToken }),
+    (page) => page.versions,
+  )
+  showList(invocation, ModelVersionSchema, versions, {
+    header: ['version', 'gate', 'aliases', 'created', 'digest'],
+    row: (each) => [
+      shortName(each.name),
+      enumText(GateState, each.gateState),
+      each.aliases.map((alias) => alias.replace(/^.*\//, '')).join(' '),
+      momentText(each.createTime),
+      each.digest,
+    ],
+  })
+}
+
+async function getVersion(invocation: Invocation): Promise<void> {
+  const { slipway, words } = invocation
+  const { name } = versionReference(words.text('version'))
+  showMessage(invocation, ModelVersionSchema, await slipway.registry.getVersion({ name }), describeVersion)
+}
+
+async function registerVersion(invocation: Invocation): Promise<void> {
+  const { slipway, words, terminal, signal } = invocation
+  const spec = words.optional('spec')
+  const declared = spec === undefined ? {} : await readJson(spec, CreateVersionRequestSchema)
+  const files = []
+  for (const text of words.many('file')) {
+    const [path, source] = splitFile(text)
+    const line = progress(terminal, path)
+    const onProgress = (done: number, total: number) =>
+      line.update(done / total, `${bytesText(done)} of ${bytesText(total)}`)
+    const uploaded = await uploadFile(slipway.registry, source, { onProgress, signal })
+    line.end()
+    files.push({ path, ...uploaded })
+  }
+  const parent = modelName(words.text('model'))
+  const requestId = words.optional('request-id') ?? randomUUID()
+  const made = await slipway.registry.createVersion({ ...declared, parent, requestId, files })
+  showMessage(invocation, ModelVersionSchema, made, describeVersion)
+}
+
+function splitFile(text: string): [string, string] {
+  const at = text.indexOf('=')
+  if (at <= 0 || at === text.length - 1)
+    throw new UsageError(`--file ${text}: must be PATH=FILE, such as model.onnx=out/model.onnx`)
+  return [text.slice(0, at), text.slice(at + 1)]
+}
+
+async function downloadVersion(invocation: Invocation): Promise<void> {
+  const { slipway, words, terminal, signal } = invocation
+  const directory = words.text('directory')
+  const found = await slipway.registry.getVersion({ name: versionReference(words.text('version')).name })
+  for (const { path, digest } of found.files) {
+    const line = progress(terminal, path)
+    const onProgress = (done: number, total: number) =>
+      line.update(done / total, `${bytesText(done)} of ${bytesText(total)}`)
+    await downloadFile(slipway.registry, digest, join(directory, path), { onProgress, signal })
+    line.end()
+  }
+  const files = found.files.map(({ path, digest }) => ({ path: join(directory, path), digest }))
+  show(invocation, { version: found.name, digest: found.digest, files }, () =>
+    table(
+      ['file', 'digest'],
+      files.map(({ path, digest }) => [path, digest]),
+    ),
+  )
+}
+
+async function runGate(invocation: Invocation): Promise<void> {
+  const { slipway, words, terminal, signal } = invocation
+  const name = versionName(words.text('version'))
+  const line = progress(terminal, 'gate')
+  let report: GateReport | undefined
+  for await (const step of slipway.registry.runGate({ name }, { signal })) {
+    line.update(step.percent / 100, step.stage)
+    report = step.report ?? report
+  }
+  line.end()
+  if (report === undefined) throw new Error('the gate ended without a report')
+  showReport(invocation, report)
+}
+
+async function showGateReport(invocation: Invocation): Promise<void> {
+  const { slipway, words } = invocation
+  const found = await slipway.registry.getVersion({ name: versionReference(words.text('version')).name })
+  if (found.gateReport === undefined)
+    throw new Error(`the gate has not judged ${shortName(found.name)} yet: slipway gate run ${shortName(found.name)}`)
+  showReport(invocation, found.gateReport)
+}
+
+/** A version that did not pass ends the command with 1, so that scripts can go by it. */
+function showReport(invocation: Invocation, report: GateReport): void {
+  show(invocation, toJson(GateReportSchema, report), () => describeReport(invocation.terminal, report))
+  if (!report.passed) throw new Error('the version did not pass the gate')
+}
+
+function describeReport(terminal: Terminal, report: GateReport): string {
+  const rows = report.checks.map(({ rule, measured, bound, champion, passed }) => [
+    passed ? 'held' : 'BROKEN',
+    rule,
+    numberText(measured),
+    numberText(bound),
+    champion === undefined ? '' : numberText(champion),
+  ])
+  const verdict = report.passed ? styled(terminal, 'green', 'passed') : styled(terminal, 'red', 'failed')
+  return [
+    fields([
+      ['gate', `${verdict} on ${countText(report.rows)} rows`],
+      ['candidate', report.candidateDigest],
+      ['champion', report.championDigest || 'none, nothing was compared'],
+      ['time', momentText(report.time)],
+    ]),
+    '\n',
+    table(['', 'rule', 'measured', 'bound', 'champion'], rows),
+  ].join('')
+}
+
+function describeVersion(found: ModelVersion): string {
+  const { lineage, signature } = found
+  const tensors = (specs: readonly { name: string; datatype: string; shape: bigint[] }[] = []) =>
+    specs.map(({ name, datatype, shape }) => `${name} ${datatype}[${shape.join(', ')}]`).join(', ')
+  return fields([
+    ['version', shortName(found.name)],
+    ['digest', found.digest],
+    ['aliases', found.aliases.map((alias) => alias.replace(/^.*\//, '')).join(' ')],
+    ['gate', enumText(GateState, found.gateState)],
+    ['files', found.files.map(({ path, sizeBytes }) => `${path} (${bytesText(Number(sizeBytes))})`).join(', ')],
+    ['inputs', tensors(signature?.inputs)],
+    ['outputs', tensors(signature?.outputs)],
+    ['features', found.features.map(({ feature }) => feature).join(' ')],
+    ['feature service', found.featureService],
+    ['references', found.referenceDistributions.map(({ name }) => name).join(' ')],
+    ['dataset', lineage?.datasetDigest],
+    ['code', lineage?.codeCommit],
+    ['framework', lineage?.framework],
+    ['parent', lineage && shortName(lineage.parentVersion)],
+    [
+      'metrics',
+      Object.entries(lineage?.metrics ?? {})
+        .map(([name, value]) => `${name} ${numberText(value)}`)
+        .join(', '),
+    ],
+    ['created', `${momentText(found.createTime)} by ${found.creator || 'unknown'}`],
+  ])
+}

@@ -1,0 +1,15 @@
+/** Typed clients for all services of Slipway, and what a caller of them needs besides. */
+export { addressVariable } from './cli-addresses.ts'
+export {
+  type Addresses,
+  type ConnectOptions,
+  connect,
+  defaultAddresses,
+  type Health,
+  type ServiceName,
+  type Slipway,
+} from './connect.ts'
+export { downloadFile } from './download.ts'
+export { fromValue, type PlainValue, toValue, toValues, type ValueInit } from './feature-value.ts'
+export { type RetryOptions, retryUnavailable } from './retry.ts'
+export { type TransferOptions, type UploadedFile, uploadFile, uploadSpine } from './upload.ts'
