@@ -1,0 +1,67 @@
+import { Failure, type RawStream } from '@slipway/rpc'
+import { encodeStreamFailure, type PlannedRequest, type PredictionStream, StreamPrediction } from './prediction.ts'
+import { scanRequest } from './wire.ts'
+
+const MAX_ECHOED_ID_BYTES = 1024
+
+/** Serves one stream: a fault of one request is that request's answer, and the stream goes on. */
+export function serveStream(stream: RawStream, plan: (request: Buffer) => PlannedRequest): void {
+  const endsOnError = stream.header('triton_grpc_error') === 'true'
+  let pending = 0
+  let hasEnded = false
+  let isClosed = false
+  let isPaused = false
+  const settle = (): void => {
+    pending--
+    if (pending === 0 && hasEnded && !isClosed) stream.end()
+  }
+  const write = (message: Uint8Array): void => {
+    if (!isClosed) stream.write(message)
+    if (stream.writableNeedsDrain && !isPaused && !isClosed) {
+      isPaused = true
+      stream.pause()
+    }
+    settle()
+  }
+  const predictions: PredictionStream = {
+    get isClosed() {
+      return isClosed
+    },
+    send: write,
+    fail(id, failure) {
+      if (!endsOnError || isClosed) return write(encodeStreamFailure(id, failure))
+      isClosed = true
+      stream.fail(failure)
+    },
+  }
+  stream.onMessage((request) => {
+    pending++
+    try {
+      const planned = plan(request)
+      planned.version.batcher.offer(new StreamPrediction(planned, predictions))
+    } catch (error) {
+      predictions.fail(idOf(request), Failure.from(error))
+    }
+  })
+  stream.onDrain(() => {
+    isPaused = false
+    stream.resume()
+  })
+  stream.onEnd(() => {
+    hasEnded = true
+    if (pending === 0 && !isClosed) stream.end()
+  })
+  stream.onCancel(() => {
+    isClosed = true
+  })
+}
+
+/** The id of a request that could not be planned. */
+function idOf(request: Buffer): string {
+  try {
+    const { idStart, idEnd } = scanRequest(request)
+    return request.toString('utf8', idStart, Math.min(idEnd, idStart + MAX_ECHOED_ID_BYTES))
+  } catch {
+    return ''
+  }
+}

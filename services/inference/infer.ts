@@ -1,0 +1,167 @@
+/** `ModelInfer` and `ModelStreamInfer` in bytes: from a request to its place in a version's queue. */
+import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
+import type { RawStream, RawUnaryCall } from '@slipway/rpc'
+import { consecutive } from './bytes.ts'
+import { serveStream } from './infer-stream.ts'
+import type { ModelTable } from './model-table.ts'
+import { decodeHead, type Plan, planRequest } from './plan.ts'
+import { type PlannedRequest, UnaryPrediction } from './prediction.ts'
+import { checkRaw } from './raw-tensors.ts'
+import { invalid, malformed } from './refusals.ts'
+import type { ServedVersion } from './served-version.ts'
+import { hasContents, packTyped } from './typed-tensors.ts'
+import { type Envelope, type ParameterValue, readParameter, scanRequest } from './wire.ts'
+
+const MAX_KNOWN_HEADS = 4096
+const MAX_KNOWN_HEAD_BYTES = 4096
+/** Longest id of a request. */
+export const MAX_ID_BYTES = 1024
+
+/** A head that was decoded, and the plan that was made of it for a version. */
+interface KnownHead {
+  readonly model: string
+  readonly version: string
+  readonly request: ModelInferRequest
+  /** The first input with typed contents; -1 when there is none. */
+  readonly typedInput: number
+  served: ServedVersion | undefined
+  plan: Plan | undefined
+}
+
+/** The two hot methods over a table of models. */
+export interface Inference {
+  unary(request: Buffer, call: RawUnaryCall): void
+  stream(stream: RawStream): void
+}
+
+/** Makes the handlers. */
+export function createInference(models: ModelTable): Inference {
+  const heads = new HeadTable()
+  const plan = (request: Buffer, deadlineMs: number, header: (name: string) => string | undefined): PlannedRequest =>
+    planOne(models, heads, request, deadlineMs, header)
+  return {
+    unary(request, call) {
+      const planned = plan(request, call.deadlineMs, (name) => call.header(name))
+      planned.version.batcher.offer(new UnaryPrediction(planned, call))
+    },
+    stream(stream) {
+      serveStream(stream, (request) => plan(request, stream.deadlineMs, (name) => stream.header(name)))
+    },
+  }
+}
+
+/** Heads by their bytes; forgotten all at once when they are too many. */
+class HeadTable {
+  readonly #known = new Map<string, KnownHead>()
+
+  find(head: string): KnownHead {
+    const known = this.#known.get(head)
+    if (known !== undefined) return known
+    const request = decodeHead(head)
+    const fresh: KnownHead = {
+      model: request.modelName,
+      version: request.modelVersion,
+      request,
+      typedInput: request.inputs.findIndex((input) => hasContents(input.contents)),
+      served: undefined,
+      plan: undefined,
+    }
+    if (fresh.typedInput >= 0 || head.length > MAX_KNOWN_HEAD_BYTES) return fresh
+    if (this.#known.size >= MAX_KNOWN_HEADS) this.#known.clear()
+    this.#known.set(head, fresh)
+    return fresh
+  }
+}
+
+function planOne(
+  models: ModelTable,
+  heads: HeadTable,
+  request: Buffer,
+  callDeadlineMs: number,
+  header: (name: string) => string | undefined,
+): PlannedRequest {
+  const envelope = scan(request)
+  const head = heads.find(envelope.head)
+  const version = models.resolve(head.model, head.version)
+  let plan = head.plan
+  if (plan === undefined || head.served !== version) {
+    plan = planRequest(head.request, version.signature, version.group)
+    head.plan = plan
+    head.served = version
+  }
+  const parameters = envelope.parameters.length === 0 ? undefined : readParameters(request, envelope.parameters)
+  const { bytes, offsets } = tensorsOf(request, envelope, head, plan)
+  return {
+    version,
+    plan,
+    request,
+    idStart: envelope.idStart,
+    idEnd: envelope.idEnd,
+    bytes,
+    offsets,
+    deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
+    traceParent: textOf(parameters?.get('traceparent')) ?? header('traceparent'),
+  }
+}
+
+function scan(request: Buffer): Envelope {
+  let envelope: Envelope
+  try {
+    envelope = scanRequest(request)
+  } catch (cause) {
+    throw malformed(cause)
+  }
+  if (envelope.idEnd - envelope.idStart > MAX_ID_BYTES)
+    throw invalid('id', `the id is longer than ${MAX_ID_BYTES} bytes`)
+  return envelope
+}
+
+function tensorsOf(
+  request: Buffer,
+  { raws }: Envelope,
+  { model, request: head, typedInput }: KnownHead,
+  plan: Plan,
+): { readonly bytes: Buffer; readonly offsets: readonly number[] } {
+  if (raws.length > 0) {
+    if (typedInput < 0) return { bytes: request, offsets: checkRaw(request, raws, plan, model) }
+    const name = plan.tensors[typedInput]?.name
+    const text = `contents field must not be specified when using raw_input_contents for '${name}' for model '${model}'`
+    throw invalid(`inputs[${typedInput}].contents`, text)
+  }
+  const pieces: Buffer[] = []
+  for (const [index, tensor] of plan.tensors.entries()) {
+    pieces[tensor.position] = packTyped(head.inputs[index]?.contents, tensor, index)
+  }
+  const bytes = Buffer.concat(pieces)
+  const offsets = consecutive(pieces.map((piece) => piece.length))
+  return { bytes, offsets: checkRaw(bytes, offsets, { ...plan, tensors: inGroupOrder(plan), isInOrder: true }, model) }
+}
+
+function inGroupOrder(plan: Plan): Plan['tensors'] {
+  return [...plan.tensors].sort((left, right) => left.position - right.position)
+}
+
+function readParameters(request: Buffer, entries: readonly number[]): ReadonlyMap<string, ParameterValue> {
+  const parameters = new Map<string, ParameterValue>()
+  try {
+    for (let index = 0; index < entries.length; index += 2) {
+      const { key, value } = readParameter(request, entries[index] as number, entries[index + 1] as number)
+      if (value !== undefined) parameters.set(key, value)
+    }
+  } catch (cause) {
+    throw malformed(cause)
+  }
+  return parameters
+}
+
+/** The earlier of the call's deadline and the one that the request's `timeout` (microseconds) makes. */
+function deadlineOf(callDeadlineMs: number, timeout: ParameterValue | undefined): number {
+  if (timeout === undefined || timeout === 0) return callDeadlineMs
+  if (typeof timeout !== 'number' || !(timeout > 0))
+    throw invalid('parameters.timeout', 'timeout is not a number of microseconds')
+  return Math.min(callDeadlineMs, Date.now() + timeout / 1000)
+}
+
+function textOf(value: ParameterValue | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined
+}

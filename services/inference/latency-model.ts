@@ -1,0 +1,45 @@
+/**
+ * How long a batch takes: a + b x rows, learned from the batches that ran. Older batches count less and less, so that
+ * the model follows a machine that becomes slower or faster. Pure: times are given, none is taken.
+ */
+export class LatencyModel {
+  static readonly #decay = 0.97
+  #weight = 0
+  #rows = 0
+  #millis = 0
+  #rowsSquared = 0
+  #rowsMillis = 0
+
+  /** True once there is anything to go by. */
+  get isKnown(): boolean {
+    return this.#weight > 0
+  }
+
+  /** A batch of so many rows took so long. */
+  observe(rows: number, millis: number): void {
+    const decay = LatencyModel.#decay
+    this.#weight = this.#weight * decay + 1
+    this.#rows = this.#rows * decay + rows
+    this.#millis = this.#millis * decay + millis
+    this.#rowsSquared = this.#rowsSquared * decay + rows * rows
+    this.#rowsMillis = this.#rowsMillis * decay + rows * millis
+  }
+
+  /** The time that a batch of so many rows will take; 0 while nothing is known. Both terms are kept from being negative. */
+  predict(rows: number): number {
+    if (this.#weight === 0) return 0
+    const meanRows = this.#rows / this.#weight
+    const meanMillis = this.#millis / this.#weight
+    const variance = this.#rowsSquared / this.#weight - meanRows * meanRows
+    const covariance = this.#rowsMillis / this.#weight - meanRows * meanMillis
+    const slope = variance > 1e-9 ? covariance / variance : 0
+    const bounded = Math.min(Math.max(slope, 0), meanRows > 0 ? meanMillis / meanRows : 0)
+    return Math.max(0, meanMillis + bounded * (rows - meanRows))
+  }
+
+  /** Believes a little less in its figures, so that a server that refuses work because of them finds out when they are wrong. */
+  doubt(): void {
+    this.#millis *= 0.95
+    this.#rowsMillis *= 0.95
+  }
+}

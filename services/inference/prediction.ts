@@ -1,0 +1,150 @@
+/** One request on its way through the service, over a unary call or as one message of a stream. */
+import { create, toBinary } from '@bufbuild/protobuf'
+import { ModelInferResponseSchema, ModelStreamInferResponseSchema } from '@slipway/proto/inference/grpc_service'
+import type { Failure, RawUnaryCall } from '@slipway/rpc'
+import { encodeRaw, headFor, typedResponse } from './answer.ts'
+import type { OutputView } from './executor.ts'
+import type { Plan } from './plan.ts'
+import type { ServedVersion } from './served-version.ts'
+import type { AnswerPart, Group, Work } from './work-queue.ts'
+
+/** A request that was found to be one. */
+export interface PlannedRequest {
+  readonly version: ServedVersion
+  readonly plan: Plan
+  readonly request: Buffer
+  readonly idStart: number
+  readonly idEnd: number
+  /** The tensors' bytes: the request itself, or a copy where they came typed. */
+  readonly bytes: Buffer
+  readonly offsets: readonly number[]
+  readonly deadlineMs: number
+  /** The `traceparent` that came with the request, if one did. */
+  readonly traceParent: string | undefined
+}
+
+/** What unary calls and messages of streams have in common. */
+abstract class Prediction implements Work {
+  readonly version: ServedVersion
+  readonly plan: Plan
+  readonly request: Buffer
+  readonly idStart: number
+  readonly idEnd: number
+  readonly bytes: Buffer
+  readonly offsets: readonly number[]
+  readonly group: Group
+  readonly rows: number
+  readonly deadlineMs: number
+  readonly traceParent: string | undefined
+  readonly arrivedMs: number
+
+  constructor(planned: PlannedRequest) {
+    this.version = planned.version
+    this.plan = planned.plan
+    this.request = planned.request
+    this.idStart = planned.idStart
+    this.idEnd = planned.idEnd
+    this.bytes = planned.bytes
+    this.offsets = planned.offsets
+    this.group = planned.plan.group
+    this.rows = planned.plan.rows
+    this.deadlineMs = planned.deadlineMs
+    this.traceParent = planned.traceParent
+    this.arrivedMs = performance.now()
+  }
+
+  abstract readonly isCancelled: boolean
+  abstract fail(failure: Failure): void
+  protected abstract readonly isStream: boolean
+  protected abstract send(message: Uint8Array): void
+
+  answer(outputs: readonly OutputView[], part: AnswerPart): void {
+    const { plan, group, version } = this
+    if (plan.isTyped) {
+      const id = this.request.toString('utf8', this.idStart, this.idEnd)
+      const response = typedResponse(version, id, group, outputs, part)
+      const message = this.isStream
+        ? toBinary(ModelStreamInferResponseSchema, create(ModelStreamInferResponseSchema, { inferResponse: response }))
+        : toBinary(ModelInferResponseSchema, response)
+      this.send(message)
+      return
+    }
+    const head = headFor(version, group, outputs, part.rows, plan.answerHead)
+    plan.answerHead = head
+    this.send(encodeRaw(head.bytes, this, outputs, part, this.isStream))
+  }
+}
+
+/** A unary call. */
+export class UnaryPrediction extends Prediction {
+  protected readonly isStream = false
+  readonly #call: RawUnaryCall
+
+  constructor(planned: PlannedRequest, call: RawUnaryCall) {
+    super(planned)
+    this.#call = call
+  }
+
+  get isCancelled(): boolean {
+    return this.#call.cancelled
+  }
+
+  fail(failure: Failure): void {
+    this.#call.fail(failure)
+  }
+
+  protected send(message: Uint8Array): void {
+    this.#call.answer(message)
+  }
+}
+
+/** The stream that a message came over, as its predictions see it. */
+export interface PredictionStream {
+  readonly isClosed: boolean
+  send(message: Uint8Array): void
+  fail(id: string, failure: Failure): void
+}
+
+/** One message of a stream. */
+export class StreamPrediction extends Prediction {
+  protected readonly isStream = true
+  readonly #stream: PredictionStream
+
+  constructor(planned: PlannedRequest, stream: PredictionStream) {
+    super(planned)
+    this.#stream = stream
+  }
+
+  get isCancelled(): boolean {
+    return this.#stream.isClosed
+  }
+
+  fail(failure: Failure): void {
+    this.#stream.fail(this.request.toString('utf8', this.idStart, this.idEnd), failure)
+  }
+
+  protected send(message: Uint8Array): void {
+    this.#stream.send(message)
+  }
+}
+
+/** The bytes of a stream's answer to a request that failed: its text and id, and code and reason as parameters. */
+export function encodeStreamFailure(id: string, failure: Failure): Uint8Array {
+  const integer = (value: number) => ({
+    parameterChoice: { case: 'int64Param' as const, value: BigInt(Math.ceil(value)) },
+  })
+  return toBinary(
+    ModelStreamInferResponseSchema,
+    create(ModelStreamInferResponseSchema, {
+      errorMessage: failure.message,
+      inferResponse: {
+        id,
+        parameters: {
+          error_code: integer(failure.code),
+          error_reason: { parameterChoice: { case: 'stringParam', value: failure.reason } },
+          ...(failure.retryAfterMs === undefined ? {} : { retry_after_ms: integer(failure.retryAfterMs) }),
+        },
+      },
+    }),
+  )
+}
