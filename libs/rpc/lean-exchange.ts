@@ -8,7 +8,6 @@ import { ACCEPTED_ENCODINGS, decompress, FrameReader, tooLarge } from './framing
 import { cancellation } from './grpc-js-exchange.ts'
 import type { ServerLimits } from './limits.ts'
 import { encodeStatus, percentEncode, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
-import { parseTimeout } from './timeout.ts'
 
 const RESPONSE_HEADERS = { ':status': 200, 'content-type': 'application/grpc+proto' } as const
 const WAIT_FOR_TRAILERS = { waitForTrailers: true } as const
@@ -43,7 +42,14 @@ export class LeanExchange implements Exchange {
   #inflating: Promise<void> | undefined
   #trailers: OutgoingHttpHeaders = OK_TRAILERS
 
-  constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, limits: ServerLimits, settled: Settled) {
+  /** `timeoutMs`: Infinity when the caller named none, undefined when it cannot be read, which fails the call. */
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    timeoutMs: number | undefined,
+    limits: ServerLimits,
+    settled: Settled,
+  ) {
     this.#stream = stream
     this.#headers = headers
     this.#limits = limits
@@ -51,13 +57,11 @@ export class LeanExchange implements Exchange {
     this.path = headers[':path'] ?? ''
     this.#reader = new FrameReader(limits.maxRequestBytes, (message, compressed) => this.#take(message, compressed))
     this.#writer = new FrameWriter(stream, limits.streamBufferBytes, () => this.#respond())
-    const timeout = headers['grpc-timeout']
-    const timeoutMs = timeout === undefined ? Number.POSITIVE_INFINITY : parseTimeout(String(timeout))
-    if (timeoutMs === undefined) {
-      this.#failure = new Failure(Code.INVALID_ARGUMENT, 'MALFORMED_TIMEOUT', `grpc-timeout "${timeout}" is no timeout`)
-    }
     this.deadlineMs = Date.now() + (timeoutMs ?? 0)
-    if (timeoutMs !== undefined && timeoutMs !== Number.POSITIVE_INFINITY) {
+    if (timeoutMs === undefined) {
+      const message = `grpc-timeout "${headers['grpc-timeout']}" is no timeout`
+      this.#failure = new Failure(Code.INVALID_ARGUMENT, 'MALFORMED_TIMEOUT', message)
+    } else if (timeoutMs !== Number.POSITIVE_INFINITY) {
       this.#timer = setTimeout(() => this.#abort(cancellation(Number.NEGATIVE_INFINITY)), timeoutMs)
     }
   }

@@ -15,7 +15,7 @@ import { defaultServerLimits, type ServerLimits } from './limits.ts'
 import { reflection } from './reflection.ts'
 import { Sessions } from './sessions.ts'
 import { takeStreams } from './stream-takeover.ts'
-import { formatTimeout } from './timeout.ts'
+import { formatTimeout, parseTimeout } from './timeout.ts'
 import { isLoopback, type ServerTls } from './tls.ts'
 
 /** How a server is made. */
@@ -152,17 +152,26 @@ class Server implements RpcServer {
     })
   }
 
-  /** Sees every call first: gives unary ones a deadline, and takes the hot ones. */
+  /** Sees every call first: gives unary ones a deadline, and takes the hot ones and those whose timeout is malformed. */
   #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean {
     const route = this.#routes.get(headers[':path'] ?? '')
     if (route === undefined) return false
-    if (route.streams === 'none' && headers['grpc-timeout'] === undefined) {
-      headers['grpc-timeout'] = formatTimeout(this.#limits.unaryTimeoutMs)
-    }
-    if (!route.implemented.hot || this.#options.transport === 'grpc-js') return false
     if (!headers['content-type']?.startsWith('application/grpc')) return false
-    this.#serve(route, (settled) => new LeanExchange(stream, headers, this.#limits, settled))
+    const timeoutMs = this.#timeoutMs(route, headers)
+    const isLean = route.implemented.hot && this.#options.transport !== 'grpc-js'
+    if (!isLean && timeoutMs !== undefined) {
+      // grpc-js reads the header again, and would take a very long timeout for a negative one.
+      if (timeoutMs !== Number.POSITIVE_INFINITY) headers['grpc-timeout'] = formatTimeout(timeoutMs)
+      return false
+    }
+    this.#serve(route, (settled) => new LeanExchange(stream, headers, timeoutMs, this.#limits, settled))
     return true
+  }
+
+  #timeoutMs(route: Route, headers: IncomingHttpHeaders): number | undefined {
+    const header = headers['grpc-timeout']
+    if (header !== undefined) return parseTimeout(String(header))
+    return route.streams === 'none' ? this.#limits.unaryTimeoutMs : Number.POSITIVE_INFINITY
   }
 
   #serve(route: Route, open: (settled: Settled) => Exchange): void {

@@ -1,7 +1,7 @@
 /** The longest delay that a timer of Node.js takes; a longer one would fire at once. */
 export const MAX_TIMER_MS = 2 ** 31 - 1
-/** Longest `grpc-timeout` that is told to a peer and that is kept apart from none: some 24 days. */
-export const MAX_TIMEOUT_MS = MAX_TIMER_MS
+/** Longest `grpc-timeout` that is kept or told to a peer, in whole seconds: some 24 days. */
+export const MAX_TIMEOUT_MS = 2_147_483_000
 
 const unitsMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 }
 
