@@ -108,7 +108,7 @@ export function percentText(share: number): string {
 
 /** A number with four significant digits, without trailing zeros. */
 export function numberText(value: number): string {
-  if (!Number.isFinite(value)) return String(value)
+  if (!Number.isFinite(value) || value === 0) return String(value)
   return Math.abs(value) >= 1e-4 && Math.abs(value) < 1e6
     ? String(Number(value.toPrecision(4)))
     : value.toExponential(1)

@@ -1,5 +1,6 @@
 /** `slipway status`: who answers, what is served, what is wrong. */
 import { IncidentState } from '@slipway/proto/slipway/drift/v1/monitor'
+import { Failure } from '@slipway/rpc'
 import { defaultAddresses, type Health, type ServiceName } from '../connect.ts'
 import { allPages, type Command, type Invocation, show } from '../invocation.ts'
 import { shortName } from '../resource-name.ts'
@@ -27,8 +28,8 @@ async function showStatus(invocation: Invocation): Promise<void> {
     })),
   )
   const answers = (service: ServiceName) => services.some((row) => row.service === service && row.health === 'serving')
-  const endpoints = answers('trafficRouter') ? await listEndpoints(invocation) : []
-  const incidents = answers('driftMonitor') ? await listOpenIncidents(invocation) : []
+  const endpoints = answers('trafficRouter') ? await unlessAway(() => listEndpoints(invocation)) : []
+  const incidents = answers('driftMonitor') ? await unlessAway(() => listOpenIncidents(invocation)) : []
   show(invocation, { services: services.map((row) => ({ ...row })), endpoints, openIncidents: incidents }, () =>
     [
       table(
@@ -42,6 +43,16 @@ async function showStatus(invocation: Invocation): Promise<void> {
     ].join(''),
   )
   if (services.some(({ health }) => health !== 'serving')) throw new Error('not every service is serving')
+}
+
+/** Status is asked when something is wrong: what cannot be read is left out, the table above says who is away. */
+async function unlessAway<T>(list: () => Promise<T[]>): Promise<T[]> {
+  try {
+    return await list()
+  } catch (error) {
+    if (error instanceof Failure) return []
+    throw error
+  }
 }
 
 interface EndpointStatus {
