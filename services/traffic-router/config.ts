@@ -1,10 +1,15 @@
 import { join } from 'node:path'
-import { type Environment, readSettings, type SocketAddress } from '@slipway/config'
+import { type Environment, readSettings, type SettingsReader, type SocketAddress } from '@slipway/config'
+import type { TlsFiles } from '@slipway/rpc'
 
 /** Settings of the traffic router. */
 export interface Config {
   /** Where the router listens. */
   readonly listen: SocketAddress
+  /** PEM files for TLS; undefined: plain text. */
+  readonly tls: TlsFiles | undefined
+  /** Whether it may listen without TLS beyond loopback, because a mesh in front encrypts. */
+  readonly insecureBehindMesh: boolean
   /** Folder of the router's own data. */
   readonly dataDirectory: string
   /** Kafka brokers, `host:port`; empty: the embedded bus. */
@@ -21,7 +26,7 @@ export interface Config {
   readonly inferenceStreams: number
   /** Most requests that wait for inference. */
   readonly maxInFlight: number
-  /** Most reads of the feature store that are under way at once, for each feature service. */
+  /** Most calls of the feature store that are under way at once. */
   readonly featureReads: number
   /** How long a request without a deadline may take. */
   readonly defaultTimeoutMs: number
@@ -51,6 +56,8 @@ export function loadConfig(env: Environment): Config {
     }
     return {
       listen: read.address('SLIPWAY_LISTEN', { doc: 'Where to listen', default: '127.0.0.1:7400' }),
+      tls: readTls(read),
+      insecureBehindMesh: read.boolean('SLIPWAY_INSECURE_BEHIND_MESH', { doc: 'A mesh encrypts', default: false }),
       dataDirectory: join(dataDirectory, 'traffic-router'),
       kafkaBrokers: read.list('SLIPWAY_KAFKA_BROKERS', { doc: 'Kafka brokers; none: the embedded bus' }),
       eventsPath: join(dataDirectory, 'events.db'),
@@ -70,8 +77,8 @@ export function loadConfig(env: Environment): Config {
         max: 1_000_000,
       }),
       featureReads: read.integer('SLIPWAY_TRAFFIC_ROUTER_FEATURE_READS', {
-        doc: 'Most reads of the feature store under way at once, for each feature service',
-        default: 4,
+        doc: 'Most calls of the feature store under way at once',
+        default: 8,
         min: 1,
         max: 256,
       }),
@@ -111,4 +118,14 @@ export function loadConfig(env: Environment): Config {
       }),
     }
   })
+}
+
+function readTls(read: SettingsReader): TlsFiles | undefined {
+  const certificate = read.optionalText('SLIPWAY_TLS_CERT', { doc: 'Certificate chain, a PEM file' })
+  if (certificate === undefined) return undefined
+  return {
+    certificate,
+    key: read.text('SLIPWAY_TLS_KEY', { doc: 'Private key of SLIPWAY_TLS_CERT, a PEM file' }),
+    authorities: read.optionalText('SLIPWAY_TLS_CA', { doc: 'Authorities of callers and servers, a PEM file' }),
+  }
 }

@@ -276,6 +276,7 @@ function allocated(
 }
 
 function checkVariants(variants: readonly Variant[]): void {
+  if (variants.length === 0) throw Failure.invalid('variants', 'must have at least one')
   const total = variants.reduce((sum, variant) => sum + variant.weightBasisPoints, 0)
   if (total !== BUCKET_COUNT)
     throw Failure.invalid('variants', `the weights add up to ${total} basis points, not ${BUCKET_COUNT}`)

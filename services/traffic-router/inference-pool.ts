@@ -16,6 +16,7 @@ export interface InferenceStream {
   write(message: Uint8Array): void
   onMessage(listener: (message: Buffer) => void): void
   onClose(listener: (failure: Failure | undefined) => void): void
+  onLeaving(listener: () => void): void
   end(): void
 }
 
@@ -31,8 +32,6 @@ export interface InferencePoolOptions {
   readonly streams: number
   /** Most requests that wait for an answer. */
   readonly maxInFlight: number
-  /** Called when a stream is back after the server was away. */
-  onReconnected?(): void
 }
 
 /** Takes a request's answer, or its failure. */
@@ -64,6 +63,8 @@ interface OpenStream {
 export class InferencePool {
   readonly #options: InferencePoolOptions
   readonly #streams: (OpenStream | undefined)[]
+  /** Streams whose server is going away; they answer what they have. */
+  readonly #leaving = new Set<OpenStream>()
   readonly #unary = new Map<string, PendingRequest>()
   #inFlight = 0
   #lastId = 0
@@ -71,7 +72,6 @@ export class InferencePool {
   #backoffMs = 0
   #backoffUntilMs = 0
   #unaryUntilMs = 0
-  #wasAway = true
   #closed = false
 
   constructor(options: InferencePoolOptions) {
@@ -82,11 +82,6 @@ export class InferencePool {
   /** Requests that wait for an answer. */
   get inFlight(): number {
     return this.#inFlight
-  }
-
-  /** Whether the server answered last, as far as is known. */
-  get isConnected(): boolean {
-    return !this.#wasAway
   }
 
   /** An id for the next request; the request must carry it as its OIP id. */
@@ -112,8 +107,7 @@ export class InferencePool {
   close(): void {
     this.#closed = true
     clearInterval(this.#ticking)
-    for (const stream of this.#streams) {
-      if (stream === undefined) continue
+    for (const stream of this.#open()) {
       stream.raw.end()
       for (const request of stream.pending.values()) this.#fail(request, unavailable('the router is stopping'))
       stream.pending.clear()
@@ -140,18 +134,28 @@ export class InferencePool {
   #freest(nowMs: number): OpenStream | undefined {
     let best: OpenStream | undefined
     for (let slot = 0; slot < this.#streams.length; slot++) {
-      const stream = this.#streams[slot] ?? (nowMs >= this.#backoffUntilMs ? this.#open(slot) : undefined)
+      const stream = this.#streams[slot] ?? (nowMs >= this.#backoffUntilMs ? this.#connect(slot) : undefined)
       if (stream !== undefined && (best === undefined || stream.pending.size < best.pending.size)) best = stream
     }
     return best
   }
 
-  #open(slot: number): OpenStream {
+  #connect(slot: number): OpenStream {
     const stream: OpenStream = { raw: this.#options.openStream(), pending: new Map(), answered: false }
     this.#streams[slot] = stream
     stream.raw.onMessage((message) => this.#answered(stream, message))
     stream.raw.onClose((failure) => this.#lost(slot, stream, failure))
+    stream.raw.onLeaving(() => {
+      if (this.#streams[slot] !== stream) return
+      this.#streams[slot] = undefined
+      this.#leaving.add(stream)
+      stream.raw.end()
+    })
     return stream
+  }
+
+  #open(): OpenStream[] {
+    return [...this.#streams.filter((stream) => stream !== undefined), ...this.#leaving]
   }
 
   #answered(stream: OpenStream, message: Buffer): void {
@@ -175,13 +179,11 @@ export class InferencePool {
     stream.answered = true
     this.#backoffMs = 0
     this.#backoffUntilMs = 0
-    if (!this.#wasAway) return
-    this.#wasAway = false
-    this.#options.onReconnected?.()
   }
 
   #lost(slot: number, stream: OpenStream, failure: Failure | undefined): void {
     if (this.#streams[slot] === stream) this.#streams[slot] = undefined
+    this.#leaving.delete(stream)
     const now = Date.now()
     if (failure?.code === Code.UNIMPLEMENTED) this.#unaryUntilMs = now + UNARY_MODE_MS
     else if (!stream.answered) this.#backOff(now)
@@ -195,7 +197,6 @@ export class InferencePool {
 
   /** After a stream that never answered: the server is away, so the next attempt waits. */
   #backOff(nowMs: number): void {
-    this.#wasAway = true
     if (nowMs < this.#backoffUntilMs) return
     this.#backoffMs = Math.min(MAX_BACKOFF_MS, Math.max(FIRST_BACKOFF_MS, this.#backoffMs * 2))
     this.#backoffUntilMs = nowMs + this.#backoffMs
@@ -219,7 +220,7 @@ export class InferencePool {
     this.#ticking ??= setInterval(() => {
       const now = Date.now()
       let waiting = this.#expire(this.#unary, now)
-      for (const stream of this.#streams) if (stream !== undefined) waiting += this.#expire(stream.pending, now)
+      for (const stream of this.#open()) waiting += this.#expire(stream.pending, now)
       if (waiting > 0) return
       clearInterval(this.#ticking)
       this.#ticking = undefined

@@ -9,8 +9,5 @@ export const MAX_INSTANCES = 1024
 /** Characters of a routing key. */
 export const MAX_ROUTING_KEY_CHARACTERS = 256
 
-/** Characters of an OIP request id that is taken as prediction id; others get one of their own. */
-export const MAX_PREDICTION_ID_CHARACTERS = 128
-
-/** Pieces of feedback in one call. */
-export const MAX_FEEDBACK_ITEMS = 10_000
+/** Requests of one caller's stream that wait for an answer; the stream is read on when half of them are answered. */
+export const MAX_STREAM_IN_FLIGHT = 1024

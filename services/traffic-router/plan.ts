@@ -46,6 +46,8 @@ export interface PlannedOutput {
 
 /** How to predict with a version. */
 export interface Plan {
+  /** The digest of the version. */
+  readonly digest: string
   readonly features: readonly PlannedFeature[]
   readonly featureIndex: ReadonlyMap<string, number>
   /** Indexes of the features that the feature store gives. */
@@ -58,7 +60,7 @@ export interface Plan {
 export type Planned = { readonly plan: Plan } | { readonly problem: string }
 
 /** Works out the plan of a version from its signature and bindings. */
-export function planVersion(version: Pick<ModelVersion, 'signature' | 'features' | 'outputs'>): Planned {
+export function planVersion(version: Pick<ModelVersion, 'digest' | 'signature' | 'features' | 'outputs'>): Planned {
   const signature = version.signature
   if (signature === undefined) return { problem: 'the version has no signature' }
   if (version.features.length === 0) return { problem: 'the version has no feature bindings' }
@@ -76,6 +78,7 @@ export function planVersion(version: Pick<ModelVersion, 'signature' | 'features'
   const features = version.features.map((binding) => planFeature(binding, signature.inputs))
   return {
     plan: {
+      digest: version.digest,
       features,
       featureIndex: new Map(features.map((feature, index) => [feature.name, index])),
       storedFeatures: features.flatMap((feature, index) => (feature.reference === '' ? [] : [index])),

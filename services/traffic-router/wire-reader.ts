@@ -117,7 +117,8 @@ export class FieldReader {
 
 /** A varint between two positions as a signed 64-bit integer: a number where it is safe, a bigint beyond. */
 export function readInteger(bytes: Buffer, start: number, end: number): number | bigint {
-  if (end - start <= 7) {
+  // Eight bytes hold 56 bits: exact as a number while the uppermost group stays below 2^53.
+  if (end - start <= 7 || (end - start === 8 && (bytes[end - 1] as number) < 16)) {
     let value = 0
     for (let at = end - 1; at >= start; at--) value = value * 128 + ((bytes[at] as number) & 0x7f)
     return value

@@ -65,6 +65,12 @@ export class FieldWriter {
     this.#varint(value)
   }
 
+  /** A varint field that may be negative. */
+  signedInteger(field: number, value: number | bigint): void {
+    this.#tag(field, VARINT)
+    this.packedInteger(value)
+  }
+
   /** A signed 64-bit varint without its tag, for packed fields. */
   packedInteger(value: number | bigint): void {
     if (typeof value === 'number' && value >= 0) {
