@@ -51,6 +51,7 @@ export async function startTestRegistry(settings: Readonly<Record<string, string
     SLIPWAY_DATA_DIR: directory,
     SLIPWAY_INFERENCE_ADDRESS: inference.address,
     SLIPWAY_REGISTRY_DRAIN_GRACE: '100ms',
+    SLIPWAY_LOG_LEVEL: 'off',
     ...settings,
   }
   let running: RunningService = await start(env)
