@@ -4,6 +4,7 @@ import type { RawStream, RawUnaryCall } from '@slipway/rpc'
 import { consecutive } from './bytes.ts'
 import { serveStream } from './infer-stream.ts'
 import type { ModelTable } from './model-table.ts'
+import { traceOf } from './observer.ts'
 import { decodeHead, type Plan, planRequest } from './plan.ts'
 import { type PlannedRequest, UnaryPrediction } from './prediction.ts'
 import { checkRaw } from './raw-tensors.ts'
@@ -37,15 +38,14 @@ export interface Inference {
 /** Makes the handlers. */
 export function createInference(models: ModelTable): Inference {
   const heads = new HeadTable()
-  const plan = (request: Buffer, deadlineMs: number, header: (name: string) => string | undefined): PlannedRequest =>
-    planOne(models, heads, request, deadlineMs, header)
+  const plan = (request: Buffer, deadlineMs: number): PlannedRequest => planOne(models, heads, request, deadlineMs)
   return {
     unary(request, call) {
-      const planned = plan(request, call.deadlineMs, (name) => call.header(name))
+      const planned = plan(request, call.deadlineMs)
       planned.version.batcher.offer(new UnaryPrediction(planned, call))
     },
     stream(stream) {
-      serveStream(stream, (request) => plan(request, stream.deadlineMs, (name) => stream.header(name)))
+      serveStream(stream, (request) => plan(request, stream.deadlineMs))
     },
   }
 }
@@ -73,13 +73,7 @@ class HeadTable {
   }
 }
 
-function planOne(
-  models: ModelTable,
-  heads: HeadTable,
-  request: Buffer,
-  callDeadlineMs: number,
-  header: (name: string) => string | undefined,
-): PlannedRequest {
+function planOne(models: ModelTable, heads: HeadTable, request: Buffer, callDeadlineMs: number): PlannedRequest {
   const envelope = scan(request)
   const head = heads.find(envelope.head)
   const version = models.resolve(head.model, head.version)
@@ -100,7 +94,7 @@ function planOne(
     bytes,
     offsets,
     deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
-    traceParent: textOf(parameters?.get('traceparent')) ?? header('traceparent'),
+    trace: traceOf(textOf(parameters?.get('traceparent'))),
   }
 }
 

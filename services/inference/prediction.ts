@@ -2,6 +2,7 @@
 import { create, toBinary } from '@bufbuild/protobuf'
 import { ModelInferResponseSchema, ModelStreamInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import type { Failure, RawUnaryCall } from '@slipway/rpc'
+import type { Context } from '@slipway/telemetry'
 import { encodeRaw, headFor, typedResponse } from './answer.ts'
 import type { OutputView } from './executor.ts'
 import type { Plan } from './plan.ts'
@@ -19,8 +20,7 @@ export interface PlannedRequest {
   readonly bytes: Buffer
   readonly offsets: readonly number[]
   readonly deadlineMs: number
-  /** The `traceparent` that came with the request, if one did. */
-  readonly traceParent: string | undefined
+  readonly trace: Context | undefined
 }
 
 /** What unary calls and messages of streams have in common. */
@@ -35,7 +35,7 @@ abstract class Prediction implements Work {
   readonly group: Group
   readonly rows: number
   readonly deadlineMs: number
-  readonly traceParent: string | undefined
+  readonly trace: Context | undefined
   readonly arrivedMs: number
 
   constructor(planned: PlannedRequest) {
@@ -49,7 +49,7 @@ abstract class Prediction implements Work {
     this.group = planned.plan.group
     this.rows = planned.plan.rows
     this.deadlineMs = planned.deadlineMs
-    this.traceParent = planned.traceParent
+    this.trace = planned.trace
     this.arrivedMs = performance.now()
   }
 

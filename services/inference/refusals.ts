@@ -53,6 +53,12 @@ export const refusal = {
         cause,
       },
     ),
+  digestMismatch: (name: string, expected: string, found: string) =>
+    new Failure(Code.FAILED_PRECONDITION, 'DIGEST_MISMATCH', `${name} has digest ${found}, not ${expected}`, {
+      metadata: { expected, found },
+    }),
+  aliased: (name: string) =>
+    new Failure(Code.FAILED_PRECONDITION, 'VERSION_ALIASED', `an alias points to ${name}: move it first`),
   quarantined: (model: string, version: string) =>
     new Failure(
       Code.FAILED_PRECONDITION,

@@ -46,6 +46,7 @@ class WarmUpWork implements Work {
   readonly deadlineMs = Number.POSITIVE_INFINITY
   readonly arrivedMs = performance.now()
   readonly isCancelled = false
+  readonly trace = undefined
   readonly #resolve: (worked: boolean) => void
 
   constructor(work: Pick<Work, 'bytes' | 'offsets' | 'group'>, resolve: (worked: boolean) => void) {

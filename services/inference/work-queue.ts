@@ -1,5 +1,6 @@
 import type { Datatype } from '@slipway/onnx'
 import type { Failure } from '@slipway/rpc'
+import type { Context } from '@slipway/telemetry'
 import type { OutputView } from './executor.ts'
 import type { GroupDescription } from './layout.ts'
 
@@ -22,6 +23,8 @@ export interface Work {
   /** By `performance.now()`. */
   readonly arrivedMs: number
   readonly isCancelled: boolean
+  /** The trace that the request belongs to; undefined when none is kept. */
+  readonly trace: Context | undefined
   /** Sends what the request asked for: of each output the bytes from `starts` to `ends`. */
   answer(outputs: readonly OutputView[], part: AnswerPart): void
   fail(failure: Failure): void

@@ -1,0 +1,147 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ConfigError, type Environment } from '@slipway/config'
+import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
+import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
+import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { createClient, createServer, implement } from '@slipway/rpc'
+import { attribute, type Logger, logger, meter, metric, startTelemetry } from '@slipway/telemetry'
+import { ArtifactCache } from './artifact-cache.ts'
+import { type InferenceConfig, loadConfig } from './config.ts'
+import { createModelControlService } from './model-control.ts'
+import { fetchFromRegistry, ModelSource } from './model-source.ts'
+import { ModelTable } from './model-table.ts'
+import { createObserver } from './observer.ts'
+import { RegistryState } from './registry-state.ts'
+import { watchRegistry } from './registry-watch.ts'
+import { Residency, type ResidencyOptions } from './residency-loop.ts'
+import { createInferenceService } from './service.ts'
+import { ThreadBudget } from './thread-budget.ts'
+import { createThreadExecutor } from './thread-executor.ts'
+
+const VERSION = '0.1.0'
+
+/** A service that runs. */
+export interface RunningService {
+  /** Where it answers, `host:port`. */
+  readonly address: string
+  /** Drains it: calls in flight finish, executors end, everything is closed. */
+  stop(): Promise<void>
+}
+
+/** Starts the inference service; throws a ConfigError that names every setting that is wrong. */
+export async function start(env: Environment): Promise<RunningService> {
+  const config = loadConfig(env)
+  const log = logger('slipway.inference')
+  const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
+  const directory = join(config.dataDirectory, 'inference')
+  const registry = createClient(RegistryService, { address: config.registryAddress })
+  const state = await RegistryState.open(join(directory, 'registry.json'))
+  const cache = new ArtifactCache({
+    directory: join(directory, 'cache'),
+    maxBytes: config.maxCacheBytes,
+    fetch: fetchFromRegistry(registry),
+    held: () => state.fileDigests(),
+  })
+  const models = new ModelTable()
+  const source = new ModelSource({ registry, state, cache, layoutDirectory: join(directory, 'layout') })
+  const observer = createObserver(log, models)
+  const residency = new Residency({
+    state,
+    source,
+    models,
+    defaultAlias: config.defaultAlias,
+    run: { ...runOptions(config), ...observer },
+    policy: {
+      maxLoading: 2,
+      idleMs: config.idleMs,
+      maxLoadedBytes: config.maxLoadedBytes,
+      retryMs: 500,
+      maxRetryMs: 30_000,
+    },
+    ...loadLog(log),
+  })
+  let isReady = false
+  const server = createServer({
+    implementations: [
+      ...createInferenceService({
+        models,
+        identity: { name: config.serverName, version: VERSION },
+        isReady: () => isReady,
+      }),
+      implement(ModelControlService, createModelControlService(models, residency)),
+    ],
+    listen: config.listen,
+    behindMesh: config.insecureBehindMesh,
+    limits: { maxRequestBytes: config.maxRequestBytes },
+    onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
+  })
+  server.health.set(GRPCInferenceService.typeName, false)
+  residency.followAliases()
+  await residency.settled()
+  const { address } = await server.start()
+  const watch = watchRegistry({
+    registry,
+    state,
+    firstDelayMs: 100,
+    maxDelayMs: 5000,
+    onMove: () => residency.followAliases(),
+    onCaughtUp: () => log.info('caught up with the registry', { revision: state.revision }),
+    onBroken: (failure) =>
+      log.warn('the registry cannot be watched; what is loaded goes on', { reason: failure.message }),
+  })
+  isReady = true
+  server.health.set(GRPCInferenceService.typeName, true)
+  log.info('the inference service answers', { address })
+
+  return {
+    address,
+    stop: async () => {
+      isReady = false
+      await watch.stop()
+      await server.drain({ graceMs: config.drainGraceMs })
+      await residency.stop()
+      observer.stop()
+      registry.close()
+      await telemetry.shutdown()
+    },
+  }
+}
+
+/** What is said about versions that come and go. */
+function loadLog(log: Logger): Pick<ResidencyOptions, 'onLoaded' | 'onLoadFailed' | 'onUnloaded' | 'onError'> {
+  const loadDuration = meter('slipway.inference').createHistogram(metric.inferenceLoadDuration)
+  return {
+    onLoaded({ name, digest, model }, tookMs) {
+      loadDuration.record(tookMs / 1000, { [attribute.model]: model })
+      log.info('a version is loaded', { version: name, digest, tookMs })
+    },
+    onLoadFailed: (name, failure) => log.error('a version could not be loaded', { version: name, error: failure }),
+    onUnloaded: (name, reason) => log.info('a version was let go', { version: name, reason }),
+    onError: (error) => log.error('a version could not be let go', { error }),
+  }
+}
+
+function runOptions(config: InferenceConfig) {
+  const { maxBatchRows, maxBatchBytes, maxQueueRows, maxQueueWaitMs } = config
+  return {
+    limits: { maxBatchRows, maxBatchBytes, maxQueueRows, maxQueueWaitMs },
+    budget: new ThreadBudget(config.threads),
+    startExecutor: createThreadExecutor(),
+    executorsPerVersion: config.executorsPerVersion,
+    intraOpThreads: config.intraOpThreads,
+    restartPolicy: { firstDelayMs: 100, maxDelayMs: 10_000, maxDeaths: config.maxExecutorDeaths, windowMs: 600_000 },
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  try {
+    const running = await start(process.env)
+    const stop = () => void running.stop().then(() => process.exit(0))
+    process.once('SIGINT', stop).once('SIGTERM', stop)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`${error.message}\n`)
+    process.exit(2)
+  }
+}

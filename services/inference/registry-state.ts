@@ -1,0 +1,144 @@
+/**
+ * What this server knows of the registry, kept on disk, so that it serves after a restart without asking anybody: the aliases,
+ * the versions that it was asked to hold, and what their files are.
+ *
+ * 1. A file that is there is whole: it is written beside, synced and renamed.
+ * 2. `flush` resolves when everything changed before it is on disk.
+ * 3. A file that cannot be read is as good as none: the registry tells everything again.
+ */
+import { mkdir, open, readFile, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** The files of a version. */
+export interface Manifest {
+  readonly digest: string
+  readonly files: readonly { readonly path: string; readonly sizeBytes: number; readonly digest: string }[]
+}
+
+interface Contents {
+  revision: string
+  aliases: Record<string, string>
+  pinned: Record<string, true>
+  manifests: Record<string, Manifest>
+}
+
+const EMPTY: Contents = { revision: '0', aliases: {}, pinned: {}, manifests: {} }
+
+/** See the top of this file. */
+export class RegistryState {
+  readonly #path: string
+  #contents: Contents
+  #isDirty = false
+  #writing: Promise<void> | undefined
+
+  private constructor(path: string, contents: Contents) {
+    this.#path = path
+    this.#contents = contents
+  }
+
+  static async open(path: string): Promise<RegistryState> {
+    await mkdir(dirname(path), { recursive: true })
+    return new RegistryState(path, await readContents(path))
+  }
+
+  /** The last change of the registry that is in here. */
+  get revision(): bigint {
+    return BigInt(this.#contents.revision)
+  }
+
+  /** Aliases, `models/{model}/aliases/{alias}`, and the versions that they point to. */
+  get aliases(): Readonly<Record<string, string>> {
+    return this.#contents.aliases
+  }
+
+  /** Versions that somebody asked to have loaded. */
+  get pinned(): readonly string[] {
+    return Object.keys(this.#contents.pinned)
+  }
+
+  manifest(version: string): Manifest | undefined {
+    return this.#contents.manifests[version]
+  }
+
+  /** Digests of all files of all known versions. */
+  fileDigests(): ReadonlySet<string> {
+    const manifests = Object.values(this.#contents.manifests)
+    return new Set(manifests.flatMap(({ files }) => files.map(({ digest }) => digest)))
+  }
+
+  setAlias(alias: string, version: string | undefined): void {
+    if (version === undefined) delete this.#contents.aliases[alias]
+    else this.#contents.aliases[alias] = version
+    this.#changed()
+  }
+
+  setPinned(version: string, isPinned: boolean): void {
+    if (isPinned) this.#contents.pinned[version] = true
+    else delete this.#contents.pinned[version]
+    this.#changed()
+  }
+
+  setManifest(version: string, manifest: Manifest): void {
+    this.#contents.manifests[version] = manifest
+    this.#changed()
+  }
+
+  /** Forgets the manifests of versions that nothing points to. */
+  prune(isNeeded: (version: string) => boolean): void {
+    for (const version of Object.keys(this.#contents.manifests)) {
+      if (isNeeded(version)) continue
+      delete this.#contents.manifests[version]
+      this.#changed()
+    }
+  }
+
+  setRevision(revision: bigint): void {
+    this.#contents.revision = revision.toString()
+    this.#changed()
+  }
+
+  /** Starts over with another registry. What was pinned is unknown there. */
+  reset(): void {
+    this.#contents = structuredClone(EMPTY)
+    this.#changed()
+  }
+
+  async flush(): Promise<void> {
+    while (this.#isDirty || this.#writing !== undefined) {
+      this.#writing ??= this.#write()
+      await this.#writing
+    }
+  }
+
+  #changed(): void {
+    this.#isDirty = true
+  }
+
+  async #write(): Promise<void> {
+    this.#isDirty = false
+    try {
+      const partial = `${this.#path}.partial`
+      const file = await open(partial, 'w')
+      await file.writeFile(JSON.stringify(this.#contents))
+      await file.sync()
+      await file.close()
+      await rename(partial, this.#path)
+    } catch (error) {
+      this.#isDirty = true
+      throw error
+    } finally {
+      this.#writing = undefined
+    }
+  }
+}
+
+async function readContents(path: string): Promise<Contents> {
+  try {
+    const parsed: unknown = JSON.parse(await readFile(path, 'utf8'))
+    const { revision, aliases, pinned, manifests } = parsed as Partial<Contents>
+    if (typeof revision !== 'string' || !/^\d+$/.test(revision)) return structuredClone(EMPTY)
+    return { revision, aliases: aliases ?? {}, pinned: pinned ?? {}, manifests: manifests ?? {} }
+  } catch {
+    return structuredClone(EMPTY)
+  }
+}
