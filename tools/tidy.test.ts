@@ -216,4 +216,15 @@ describe('a fixture that breaks a rule is found', () => {
       '2 the lockfile names no registry: "resolved": "https://registry.example/a.tgz"',
     ])
   })
+
+  test('a lockfile that leaves a platform out', () => {
+    const packages = {
+      'node_modules/tool': { optionalDependencies: { 'tool-linux': '1.0.0', 'tool-darwin': '1.0.0' } },
+      'node_modules/tool-linux': {},
+    }
+    const text = JSON.stringify({ packages }, undefined, 2)
+    expect(violations({ path: 'package-lock.json', text })).toEqual([
+      '3 the lockfile serves every platform: tool-darwin has no entry',
+    ])
+  })
 })

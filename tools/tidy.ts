@@ -210,6 +210,23 @@ const rules: Readonly<Record<string, Rule>> = {
       if (found !== null) yield { path, line: lineOf(text, found[0]), what: found[0] }
     }
   },
+
+  'the lockfile serves every platform': function* ({ files }) {
+    for (const file of files.filter(({ path }) => path === 'package-lock.json')) yield* missingPlatforms(file)
+  },
+}
+
+/** Without an entry for a platform's package `npm ci` refuses the lockfile on every platform. */
+function* missingPlatforms({ path, text }: File) {
+  const { packages } = JSON.parse(text) as {
+    packages?: Record<string, { optionalDependencies?: Record<string, string> }>
+  }
+  const names = new Set(Object.keys(packages ?? {}).map((key) => key.replace(/^.*node_modules\//, '')))
+  for (const [key, { optionalDependencies }] of Object.entries(packages ?? {})) {
+    for (const name of Object.keys(optionalDependencies ?? {})) {
+      if (!names.has(name)) yield { path, line: lineOf(text, `"${key}"`), what: `${name} has no entry` }
+    }
+  }
 }
 
 const storey = { proto: 0, libs: 1, services: 2, above: 3 } as const
@@ -275,7 +292,7 @@ function isSource({ path }: File): boolean {
 
 /** Tests, and the contract tests and fakes that only tests import. */
 function isTestPath(path: string): boolean {
-  return /\.(test|contract|fixture|fake)\.ts$/.test(path) || path.startsWith('tests/')
+  return /(^|[./])(test|contract|fixture|fake)\.ts$/.test(path) || path.startsWith('tests/')
 }
 
 function isTooling(path: string): boolean {
