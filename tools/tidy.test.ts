@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import type { File } from './tidy.ts'
+import type { File } from './house.ts'
 import { checkTidy } from './tidy.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))

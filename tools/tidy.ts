@@ -3,15 +3,9 @@
  * break each of them.
  */
 import { posix } from 'node:path'
-import type { SourceFacts } from './source.ts'
-import { readSource } from './source.ts'
+import type { File, House } from './house.ts'
+import { isSource, isTestPath, isTooling, packageOf, readHouse } from './house.ts'
 import { adapters, entries, exceptions, limits, pure } from './tidy-tables.ts'
-
-/** A file as the rules see it; the path is relative to the root, with forward slashes. */
-export interface File {
-  readonly path: string
-  readonly text: string
-}
 
 /** One place where a rule is broken. */
 export interface Violation {
@@ -19,25 +13,6 @@ export interface Violation {
   readonly path: string
   readonly line: number
   readonly what: string
-}
-
-interface Package {
-  readonly name: string
-  readonly directory: string
-  readonly dependencies: ReadonlySet<string>
-  readonly developmentDependencies: ReadonlySet<string>
-}
-
-interface Source extends File {
-  readonly facts: SourceFacts
-  readonly owner: Package
-  readonly isTest: boolean
-}
-
-interface House {
-  readonly files: readonly File[]
-  readonly sources: readonly Source[]
-  readonly packages: readonly Package[]
 }
 
 type Rule = (house: House) => Iterable<Omit<Violation, 'rule'>>
@@ -250,53 +225,11 @@ function reaches(edges: ReadonlyMap<string, ReadonlySet<string>>, from: string, 
   return false
 }
 
-function readHouse(files: readonly File[]): House {
-  const packages = files.filter(({ path }) => posix.basename(path) === 'package.json').map(readPackage)
-  const deepestFirst = packages.toSorted((a, b) => b.directory.length - a.directory.length)
-  const sources = files.filter(isSource).map((file) => {
-    const owner = deepestFirst.find(({ directory }) => directory === '' || file.path.startsWith(`${directory}/`))
-    if (owner === undefined) throw new Error(`${file.path} belongs to no package`)
-    return { ...file, owner, isTest: isTestPath(file.path), facts: readSource(file.path, file.text) }
-  })
-  return { files, sources, packages }
-}
-
-function readPackage({ path, text }: File): Package {
-  const declared = JSON.parse(text) as Record<string, Record<string, string> | undefined> & { name: string }
-  const directory = posix.dirname(path)
-  return {
-    name: declared.name,
-    directory: directory === '.' ? '' : directory,
-    dependencies: new Set(Object.keys({ ...declared.dependencies, ...declared.optionalDependencies })),
-    developmentDependencies: new Set(Object.keys(declared.devDependencies ?? {})),
-  }
-}
-
 function declaredVersions(text: string): [string, string][] {
   const declared = JSON.parse(text) as Record<string, Record<string, string> | undefined>
   return ['dependencies', 'devDependencies', 'optionalDependencies'].flatMap((key) =>
     Object.entries(declared[key] ?? {}),
   )
-}
-
-/** The package of a bare specifier; none for relative paths and Node's own modules. */
-function packageOf(specifier: string): string | undefined {
-  if (specifier.startsWith('.') || specifier.startsWith('node:')) return undefined
-  const parts = specifier.split('/')
-  return specifier.startsWith('@') ? parts.slice(0, 2).join('/') : parts[0]
-}
-
-function isSource({ path }: File): boolean {
-  return /\.(ts|mts|mjs)$/.test(path)
-}
-
-/** Tests, and the contract tests and fakes that only tests import. */
-function isTestPath(path: string): boolean {
-  return /(^|[./])(test|contract|fixture|fake)\.ts$/.test(path) || path.startsWith('tests/')
-}
-
-function isTooling(path: string): boolean {
-  return path.startsWith('tools/') || path === 'vitest.config.ts'
 }
 
 function countLines(text: string): number {
