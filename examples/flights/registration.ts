@@ -1,13 +1,20 @@
 /** From a trained model to a version that may be deployed: upload, manifest, gate. */
-import { randomUUID } from 'node:crypto'
 import { create, toBinary } from '@bufbuild/protobuf'
-import { buildReferenceDistributions, runGate, uploadFile } from '@slipway/client'
+import { runGate } from '@slipway/client'
 import {
+  buildReferenceDistributions,
+  bytesSource,
+  registerVersion as register,
+  type TrainingRow,
+  uploadFile,
+} from '@slipway/models'
+import {
+  FeatureType,
   type GateReport,
   GoldenSetSchema,
   Metric,
   type ModelVersion,
-  ReferenceKind,
+  type ReferenceDistribution,
 } from '@slipway/proto/slipway/registry/v1/model'
 import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import type { Client } from '@slipway/rpc'
@@ -49,22 +56,15 @@ export async function registerVersion(
   onProgress: (done: number, stage: string) => void,
 ): Promise<Registered> {
   await setGate(registry, model.heldOutRows)
-  const file = await uploadFile(registry, model.onnx)
-  const requestId = randomUUID()
-  const version = await untilAnswered(
-    () =>
-      registry.createVersion({
-        parent: modelName,
-        requestId,
-        files: [{ path: 'model.onnx', digest: file.digest, sizeBytes: BigInt(file.sizeBytes) }],
-        features: [...featureBindings],
-        outputs: [...outputBindings],
-        featureService: featureServiceName,
-        referenceDistributions: references(model),
-        lineage: lineage(model, origin),
-      }),
-    60_000,
-  )
+  const version = await register(registry, {
+    parent: modelName,
+    files: { 'model.onnx': model.onnx },
+    features: [...featureBindings],
+    outputs: [...outputBindings],
+    featureService: featureServiceName,
+    referenceDistributions: await references(model),
+    lineage: lineage(model, origin),
+  })
   const report = await untilAnswered(
     () => runGate(registry, version.name, (percent, stage) => onProgress(percent / 100, stage)),
     60_000,
@@ -74,7 +74,7 @@ export async function registerVersion(
 
 /** Candidates answer the newest flights whose outcome is known, so the golden set is renewed with each training. */
 async function setGate(registry: Registry, rows: FlightRows): Promise<void> {
-  const goldenSet = await uploadFile(registry, goldenSetOf(rows))
+  const goldenSet = await uploadFile(registry, bytesSource(goldenSetOf(rows)))
   const gate = {
     goldenSetDigest: goldenSet.digest,
     decisionThreshold,
@@ -113,14 +113,20 @@ function goldenSetOf(rows: FlightRows): Uint8Array {
   )
 }
 
-function references({ trainingRows, trainingProbabilities }: TrainedModel) {
-  const features = trainingRows.matrix.columns.map((values, column) => ({
-    name: modelColumns[column] ?? '',
-    kind: ReferenceKind.FEATURE,
-    values,
-  }))
-  const output = { name: 'probability', kind: ReferenceKind.OUTPUT, values: trainingProbabilities }
-  return buildReferenceDistributions({ columns: [...features, output], timesMicros: trainingRows.timesMicros })
+async function references(model: TrainedModel): Promise<ReferenceDistribution[]> {
+  const outputs = outputBindings.map(({ output = '' }) => ({ output }))
+  const features = featureBindings.map(({ feature = '', type = FeatureType.DOUBLE }) => ({ feature, type }))
+  return await buildReferenceDistributions({ features, outputs, rows: trainingRowsOf(model) })
+}
+
+function* trainingRowsOf({ trainingRows, trainingProbabilities }: TrainedModel): Generator<TrainingRow> {
+  for (const [row, timeMicros] of trainingRows.timesMicros.entries()) {
+    const values = trainingRows.matrix.columns.map((column, index) => {
+      const value = column[row] ?? Number.NaN
+      return [modelColumns[index] ?? '', Number.isNaN(value) ? null : value]
+    })
+    yield { timeMicros, values: { ...Object.fromEntries(values), probability: trainingProbabilities[row] } }
+  }
 }
 
 function lineage(model: TrainedModel, origin: Origin) {
