@@ -13,6 +13,7 @@ export type {
 export { deadLetterTopic, limits } from './bus.ts'
 export { cloudEventHeader, protobufContentType } from './cloud-events.ts'
 export { type EmbeddedBusOptions, openEmbeddedBus } from './embedded.ts'
+export { type KafkaBusOptions, openKafkaBus } from './kafka.ts'
 export { deadLetterHeader, Poison } from './poison.ts'
 export { openSpool, type SpoolCounts, type SpooledProducer, type SpoolOptions } from './spool.ts'
 export type { SpoolSync } from './spool-files.ts'

@@ -12,6 +12,7 @@ import {
   PredictionLoggedSchema,
   RequestSampledSchema,
 } from '@slipway/proto/slipway/events/v1/prediction'
+import { type FeatureRow, FeatureRowSchema, type Value } from '@slipway/proto/slipway/features/v1/value'
 import type { TopicSettings } from './bus.ts'
 
 /** A topic whose values are messages of one type. */
@@ -29,6 +30,7 @@ export const topics = {
   predictions: topic('slipway.predictions.v1', PredictionLoggedSchema, (message) => message.predictionId),
   requests: topic('slipway.requests.v1', RequestSampledSchema, (message) => message.predictionId),
   feedback: topic('slipway.feedback.v1', FeedbackRecordedSchema, (message) => message.predictionId),
+  features: topic('slipway.features.v1', FeatureRowSchema, entityOf),
   registry: changes('slipway.registry.v1', RegistryChangedSchema, modelOf),
   incidents: changes('slipway.incidents.v1', IncidentChangedSchema, endpointOf),
   trainingRequests: changes('slipway.training-requests.v1', TrainingRequestedSchema, trainedModelOf),
@@ -53,6 +55,17 @@ function endpointOf(message: IncidentChanged): string {
 
 function trainedModelOf(message: TrainingRequested): string {
   return message.model
+}
+
+/** View and entity: the rows of one entity are applied in order. */
+function entityOf(row: FeatureRow): string {
+  const keys = Object.entries(row.entityKeys).map(([name, value]) => `${name}=${textOf(value)}`)
+  return [row.featureView, ...keys.toSorted()].join('|')
+}
+
+function textOf({ kind }: Value): string {
+  if (kind.case === 'timestampValue') return `${kind.value.seconds}.${kind.value.nanos}`
+  return kind.value instanceof Uint8Array ? Buffer.from(kind.value).toString('base64') : String(kind.value)
 }
 
 function modelOf(message: RegistryChanged): string {

@@ -1,0 +1,207 @@
+/**
+ * One reader of a Kafka consumer group.
+ *
+ * 1. A position is committed only after its records were handled or parked, and for the start of a group before
+ *    anything is read: partitions without a position stay paused until theirs is written.
+ * 2. While a handler runs, heartbeats go on. When one says that the group is rebalancing, the batch is aborted and
+ *    its position not moved.
+ * 3. It never ends by itself: whatever stops kafkajs for good is answered with a new consumer.
+ */
+import { Code, Failure } from '@slipway/rpc'
+import { logger } from '@slipway/telemetry'
+import type { Consumer, ConsumerCrashEvent, EachBatchPayload, IHeaders, Kafka, KafkaMessage } from 'kafkajs'
+import { limits, type ReceivedRecord, recordBytes, type SubscribeOptions, type Subscription } from './bus.ts'
+import { type Delivery, pause, retryDelayMs } from './delivery.ts'
+import type { KafkaAdmin, TopicOffset } from './kafka-admin.ts'
+
+/** How fast a group notices that a reader died. */
+export interface KafkaGroupTimes {
+  readonly sessionTimeoutMs: number
+  readonly rebalanceTimeoutMs: number
+}
+
+const maxWaitMs = 250
+const reachPollMs = 25
+const log = logger('slipway.events.kafka')
+
+/** Joins the group and starts to read; waits for the cluster as long as it takes. */
+export async function subscribeKafka(
+  kafka: Kafka,
+  admin: KafkaAdmin,
+  options: SubscribeOptions,
+  delivery: Delivery,
+  times: KafkaGroupTimes,
+): Promise<Subscription> {
+  const { group } = options
+  const topics = [...options.topics]
+  const stopping = new AbortController()
+  const { signal } = stopping
+  const joined = Promise.withResolvers<void>()
+  let consumer: Consumer | undefined
+  let restarting: Promise<void> | undefined
+
+  function create(): Consumer {
+    return kafka.consumer({
+      groupId: group,
+      allowAutoTopicCreation: false,
+      sessionTimeout: times.sessionTimeoutMs,
+      heartbeatInterval: Math.floor(times.sessionTimeoutMs / 4),
+      rebalanceTimeout: times.rebalanceTimeoutMs,
+      maxWaitTimeInMs: maxWaitMs,
+      maxBytes: limits.maxBatchBytes,
+      retry: { retries: 10, initialRetryTime: 50, maxRetryTime: 1000, restartOnFailure: async () => true },
+    })
+  }
+
+  async function start(): Promise<void> {
+    const created = create()
+    consumer = created
+    created.on(created.events.GROUP_JOIN, ({ payload }) => fixStart(created, payload.memberAssignment))
+    created.on(created.events.CRASH, (event) => restart(event))
+    await created.connect()
+    // Only for partitions that are new since: a start that counts is committed before it is read from.
+    await created.subscribe({ topics, fromBeginning: true })
+    await created.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: handleBatch })
+  }
+
+  async function restart({ payload }: ConsumerCrashEvent): Promise<void> {
+    if (payload.restart || signal.aborted) return
+    log.warn('consumer ended, starting another', { group, error: payload.error })
+    restarting ??= startSurely().finally(() => {
+      restarting = undefined
+    })
+    await restarting
+  }
+
+  async function startSurely(): Promise<void> {
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      await consumer?.disconnect().catch(() => undefined)
+      try {
+        return await start()
+      } catch (error) {
+        log.warn('consumer did not start, trying again', { group, failures, error })
+        await pause(retryDelayMs(failures), signal)
+      }
+    }
+  }
+
+  async function fixStart(of: Consumer, assignment: Record<string, readonly number[]>): Promise<void> {
+    const assigned = Object.entries(assignment).map(([topic, partitions]) => ({ topic, partitions: [...partitions] }))
+    if (assigned.length > 0) {
+      of.pause(assigned)
+      const unfixed = await startsOf(assigned)
+      for (const { topic, partition, offset } of unfixed) of.seek({ topic, partition, offset: String(offset) })
+      if (unfixed.length > 0) await of.commitOffsets(unfixed.map((one) => ({ ...one, offset: String(one.offset) })))
+      of.resume(assigned)
+    }
+    joined.resolve()
+  }
+
+  /** Where the partitions start in which the group has no position yet. */
+  async function startsOf(assigned: { topic: string; partitions: number[] }[]): Promise<TopicOffset[]> {
+    const places = new Set(assigned.flatMap(({ topic, partitions }) => partitions.map((one) => `${topic}/${one}`)))
+    for (const { topic, partition } of await admin.positions(group, topics, signal))
+      places.delete(`${topic}/${partition}`)
+    if (places.size === 0) return []
+    const starts = await admin.starts(topics, options.from ?? 'earliest', signal)
+    return starts.filter(({ topic, partition }) => places.has(`${topic}/${partition}`))
+  }
+
+  async function handleBatch(payload: EachBatchPayload): Promise<void> {
+    const { batch } = payload
+    const records = batch.messages.map((message) => receivedOf(batch.topic, batch.partition, message))
+    for (const chunk of chunksOf(records, options.maxBatchRecords ?? limits.maxBatchRecords)) {
+      if (signal.aborted || !payload.isRunning() || payload.isStale()) return
+      if (!(await handleChunk(payload, chunk))) return
+    }
+  }
+
+  async function handleChunk(payload: EachBatchPayload, chunk: readonly ReceivedRecord[]): Promise<boolean> {
+    const { topic, partition } = payload.batch
+    const last = chunk.at(-1)
+    if (last === undefined) return true
+    const lost = new AbortController()
+    const beat = (): Promise<void> => payload.heartbeat().catch((error: unknown) => lost.abort(error))
+    const beating = setInterval(beat, times.sessionTimeoutMs / 8)
+    const isDone = await delivery
+      .deliver(chunk, AbortSignal.any([signal, lost.signal]))
+      .finally(() => clearInterval(beating))
+    if (lost.signal.aborted) throw lost.signal.reason
+    if (!isDone) return false
+    payload.resolveOffset(String(last.offset))
+    await payload.commitOffsetsIfNecessary({
+      topics: [{ topic, partitions: [{ partition, offset: String(last.offset + 1n) }] }],
+    })
+    await beat()
+    if (lost.signal.aborted) throw lost.signal.reason
+    return true
+  }
+
+  async function stop(): Promise<void> {
+    stopping.abort(new Failure(Code.CANCELLED, 'SUBSCRIPTION_STOPPED', 'the subscription stopped'))
+    await restarting
+    await consumer?.stop().catch(() => undefined)
+    await consumer?.disconnect().catch(() => undefined)
+  }
+
+  async function caughtUp(): Promise<void> {
+    const ends = await admin.ends(topics, signal)
+    for (;;) {
+      const positions = await admin.positions(group, topics, signal)
+      const reached = new Map(positions.map(({ topic, partition, offset }) => [`${topic}/${partition}`, offset]))
+      if (ends.every(({ topic, partition, offset }) => (reached.get(`${topic}/${partition}`) ?? 0n) >= offset)) return
+      await pause(reachPollMs, signal)
+    }
+  }
+
+  await admin.ensureTopics(topics, signal)
+  await startSurely()
+  await joined.promise
+  let stopped: Promise<void> | undefined
+  return {
+    caughtUp,
+    stop: () => {
+      stopped ??= stop()
+      return stopped
+    },
+  }
+}
+
+function receivedOf(topic: string, partition: number, message: KafkaMessage): ReceivedRecord {
+  return {
+    topic,
+    partition,
+    offset: BigInt(message.offset),
+    timeMicros: BigInt(message.timestamp) * 1000n,
+    key: message.key?.toString() ?? '',
+    value: message.value ?? new Uint8Array(),
+    headers: headersOf(message.headers),
+  }
+}
+
+function headersOf(headers: IHeaders | undefined): Record<string, string> {
+  const texts: Record<string, string> = {}
+  for (const name in headers) {
+    const value = headers[name]
+    const single = Array.isArray(value) ? value.at(-1) : value
+    if (single !== undefined) texts[name] = single.toString()
+  }
+  return texts
+}
+
+function chunksOf(records: readonly ReceivedRecord[], maxRecords: number): ReceivedRecord[][] {
+  const chunks: ReceivedRecord[][] = []
+  let bytes = 0
+  for (const record of records) {
+    const size = recordBytes(record)
+    const last = chunks.at(-1)
+    if (last === undefined || last.length >= maxRecords || bytes + size > limits.maxBatchBytes) {
+      chunks.push([record])
+      bytes = size
+    } else {
+      last.push(record)
+      bytes += size
+    }
+  }
+  return chunks
+}

@@ -1,0 +1,91 @@
+import { Code, Failure } from '@slipway/rpc'
+import type { EventBus, Subscription, TopicSettings } from './bus.ts'
+import { createDelivery } from './delivery.ts'
+import { createKafkaAdmin } from './kafka-admin.ts'
+import { createKafkaClient } from './kafka-client.ts'
+import { subscribeKafka } from './kafka-reader.ts'
+import { createKafkaSender } from './kafka-sender.ts'
+import { abortable, checkRecords, countPublished } from './publishing.ts'
+import { topicSettings } from './topics.ts'
+
+/** Which cluster, as whom, and how patiently. */
+export interface KafkaBusOptions {
+  /** `host:port` of some of the brokers. */
+  readonly brokers: readonly string[]
+  /** Names the service in the cluster's logs and quotas. */
+  readonly clientId: string
+  /** Settings of topics besides Slipway's own; a topic that exists keeps its own. */
+  readonly topics?: readonly TopicSettings[]
+  /** How long a reader that died keeps its partitions, default 10 000; the cluster bounds it, by default from 6000 on. */
+  readonly sessionTimeoutMs?: number
+  /** How long a rebalance waits for a handler that still runs, default 30 000. */
+  readonly rebalanceTimeoutMs?: number
+  /** How long `publish` waits before it is UNAVAILABLE, default 30 000. */
+  readonly publishTimeoutMs?: number
+}
+
+/**
+ * Opens the event bus on Apache Kafka; it connects when it is first used. What it promises is written at `EventBus`.
+ * While the cluster is away `subscribe` waits, subscriptions come back by themselves, and `publish` waits up to
+ * `publishTimeoutMs`.
+ */
+export function openKafkaBus(options: KafkaBusOptions): EventBus {
+  const settings = new Map([...topicSettings, ...(options.topics ?? [])].map((topic) => [topic.name, topic]))
+  const kafka = createKafkaClient(options.brokers, options.clientId)
+  const admin = createKafkaAdmin(kafka, settings)
+  const sender = createKafkaSender(kafka, admin)
+  const publishTimeoutMs = options.publishTimeoutMs ?? 30_000
+  const subscriptions = new Set<Subscription>()
+  const times = {
+    sessionTimeoutMs: options.sessionTimeoutMs ?? 10_000,
+    rebalanceTimeoutMs: options.rebalanceTimeoutMs ?? 30_000,
+  }
+  let closing: Promise<void> | undefined
+
+  function assertOpen(): void {
+    if (closing !== undefined)
+      throw new Failure(Code.FAILED_PRECONDITION, 'EVENT_BUS_CLOSED', 'the event bus is closed')
+  }
+
+  async function close(): Promise<void> {
+    await Promise.all([...subscriptions].map((subscription) => subscription.stop()))
+    await sender.close()
+    await admin.close()
+  }
+
+  const bus: EventBus = {
+    publish: async (records, { signal } = {}) => {
+      assertOpen()
+      signal?.throwIfAborted()
+      if (records.length === 0) return
+      const bytes = checkRecords(records, sender.pendingBytes)
+      const timeout = new AbortController()
+      const timer = setTimeout(() => timeout.abort(timedOut(publishTimeoutMs)), publishTimeoutMs)
+      const ended = signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, signal])
+      await abortable(sender.send(records, bytes, ended), ended).finally(() => clearTimeout(timer))
+      countPublished(records)
+    },
+    subscribe: async (subscribe) => {
+      assertOpen()
+      const delivery = createDelivery(subscribe, (record) => bus.publish([record]))
+      const subscription = await subscribeKafka(kafka, admin, subscribe, delivery, times)
+      subscriptions.add(subscription)
+      return {
+        caughtUp: subscription.caughtUp,
+        stop: async () => {
+          await subscription.stop()
+          subscriptions.delete(subscription)
+        },
+      }
+    },
+    close: () => {
+      closing ??= close()
+      return closing
+    },
+  }
+  return bus
+}
+
+function timedOut(timeoutMs: number): Failure {
+  return new Failure(Code.UNAVAILABLE, 'EVENT_BUS_UNAVAILABLE', `kafka took no records for ${timeoutMs} ms`)
+}
