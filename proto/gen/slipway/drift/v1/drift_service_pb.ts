@@ -630,7 +630,7 @@ export const WatchIncidentsResponseSchema: GenMessage<WatchIncidentsResponse> = 
  */
 export const DriftService: GenService<{
   /**
-   * Starts to watch an endpoint. ALREADY_EXISTS when the name is taken.
+   * Starts to watch an endpoint. ALREADY_EXISTS when the name is taken or the endpoint has a monitor.
    *
    * @generated from rpc slipway.drift.v1.DriftService.CreateMonitor
    */
@@ -670,7 +670,7 @@ export const DriftService: GenService<{
     output: typeof MonitorSchema;
   },
   /**
-   * Stops watching and forgets what was counted.
+   * Stops watching and forgets what was counted, incidents included. ABORTED when the etag is stale.
    *
    * @generated from rpc slipway.drift.v1.DriftService.DeleteMonitor
    */

@@ -7,7 +7,7 @@ import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.ts";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { ReferenceKind } from "../../registry/v1/model_pb.ts";
+import type { CategoricalCells, NumericCells, ReferenceKind } from "../../registry/v1/model_pb.ts";
 import { file_slipway_registry_v1_model } from "../../registry/v1/model_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
@@ -15,7 +15,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file slipway/drift/v1/monitor.proto.
  */
 export const file_slipway_drift_v1_monitor: GenFile = /*@__PURE__*/
-  fileDesc("Ch5zbGlwd2F5L2RyaWZ0L3YxL21vbml0b3IucHJvdG8SEHNsaXB3YXkuZHJpZnQudjEisQIKB01vbml0b3ISPwoEbmFtZRgBIAEoCUIxukguciwyKl5tb25pdG9ycy9bYS16XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/JBJECghlbmRwb2ludBgCIAEoCUIyukgvci0yK15lbmRwb2ludHMvW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSLwoGcG9saWN5GAMgASgLMh8uc2xpcHdheS5kcmlmdC52MS5Nb25pdG9yUG9saWN5Ei8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgGIAEoCSK6AwoNTW9uaXRvclBvbGljeRI9CgZ3aW5kb3cYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID6oBDCIFCIC9owEyAwiQHBI9Cg1sb29rX2ludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgu6SAiqAQUyAwiQHBI/ChlmYWxzZV9pbmNpZGVudHNfcGVyX21vbnRoGAMgASgBQhe6SBQSEhkAAAAAAABZQCEAAAAAAAAAAEgAiAEBEjQKDm1pbmltdW1fZWZmZWN0GAQgASgBQhe6SBQSEhkAAAAAAADwPykAAAAAAAAAAEgBiAEBEiIKDG1pbmltdW1fcm93cxgFIAEoA0IHukgEIgIoFEgCiAEBEhoKB2lnbm9yZWQYBiADKAlCCbpIBpIBAxCAIBIdChByZXF1ZXN0X3RyYWluaW5nGAcgASgISAOIAQFCHAoaX2ZhbHNlX2luY2lkZW50c19wZXJfbW9udGhCEQoPX21pbmltdW1fZWZmZWN0Qg8KDV9taW5pbXVtX3Jvd3NCEwoRX3JlcXVlc3RfdHJhaW5pbmci4wMKB1ZlcmRpY3QSDAoEbmFtZRgBIAEoCRIwCgRraW5kGAIgASgOMiIuc2xpcHdheS5yZWdpc3RyeS52MS5SZWZlcmVuY2VLaW5kEi0KBXN0YXRlGAMgASgOMh4uc2xpcHdheS5kcmlmdC52MS5WZXJkaWN0U3RhdGUSDgoGZWZmZWN0GAQgASgBEhIKCmVmZmVjdF9sb3cYBSABKAESEwoLZWZmZWN0X2hpZ2gYBiABKAESEQoJc3RhdGlzdGljGAcgASgBEg8KB3BfdmFsdWUYCCABKAESEwoLcF90aHJlc2hvbGQYCSABKAESEwoLc2FtcGxlX3NpemUYCiABKAMSFgoOcmVmZXJlbmNlX3NpemUYCyABKAMSIQoZbWluaW11bV9kZXRlY3RhYmxlX2VmZmVjdBgMIAEoARIWCg5vdmVyZGlzcGVyc2lvbhgNIAEoARIbChNjYWxpYnJhdGlvbl93aW5kb3dzGA4gASgFEjAKDHdpbmRvd19zdGFydBgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKd2luZG93X2VuZBgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmV2aXNpb24YESABKAUi1QMKCEluY2lkZW50EgwKBG5hbWUYASABKAkSEAoIZW5kcG9pbnQYAiABKAkSFQoNbW9kZWxfdmVyc2lvbhgDIAEoCRIOCgZkaWdlc3QYBCABKAkSLgoFc3RhdGUYBSABKA4yHy5zbGlwd2F5LmRyaWZ0LnYxLkluY2lkZW50U3RhdGUSEAoIZmVhdHVyZXMYBiADKAkSKwoIZXZpZGVuY2UYByADKAsyGS5zbGlwd2F5LmRyaWZ0LnYxLlZlcmRpY3QSMQoNZGV0ZWN0ZWRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxyZXNvbHZlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBG5vdGUYDCABKAkSGwoTdHJhaW5pbmdfcmVxdWVzdF9pZBgNIAEoCRIhChlmYWxzZV9pbmNpZGVudHNfcGVyX21vbnRoGA4gASgBKpABCgxWZXJkaWN0U3RhdGUSHQoZVkVSRElDVF9TVEFURV9VTlNQRUNJRklFRBAAEiMKH1ZFUkRJQ1RfU1RBVEVfSU5TVUZGSUNJRU5UX0RBVEEQARIjCh9WRVJESUNUX1NUQVRFX05PX01BVEVSSUFMX0RSSUZUEAISFwoTVkVSRElDVF9TVEFURV9EUklGVBADKoYBCg1JbmNpZGVudFN0YXRlEh4KGklOQ0lERU5UX1NUQVRFX1VOU1BFQ0lGSUVEEAASFwoTSU5DSURFTlRfU1RBVEVfT1BFThABEh8KG0lOQ0lERU5UX1NUQVRFX0FDS05PV0xFREdFRBACEhsKF0lOQ0lERU5UX1NUQVRFX1JFU09MVkVEEANiBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_slipway_registry_v1_model]);
+  fileDesc("Ch5zbGlwd2F5L2RyaWZ0L3YxL21vbml0b3IucHJvdG8SEHNsaXB3YXkuZHJpZnQudjEisQIKB01vbml0b3ISPwoEbmFtZRgBIAEoCUIxukguciwyKl5tb25pdG9ycy9bYS16XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/JBJECghlbmRwb2ludBgCIAEoCUIyukgvci0yK15lbmRwb2ludHMvW2Etel0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyQSLwoGcG9saWN5GAMgASgLMh8uc2xpcHdheS5kcmlmdC52MS5Nb25pdG9yUG9saWN5Ei8KC2NyZWF0ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgt1cGRhdGVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDAoEZXRhZxgGIAEoCSK6AwoNTW9uaXRvclBvbGljeRI9CgZ3aW5kb3cYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CErpID6oBDCIFCIC9owEyAwiQHBI9Cg1sb29rX2ludGVydmFsGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgu6SAiqAQUyAwiQHBI/ChlmYWxzZV9pbmNpZGVudHNfcGVyX21vbnRoGAMgASgBQhe6SBQSEhkAAAAAAABZQCEAAAAAAAAAAEgAiAEBEjQKDm1pbmltdW1fZWZmZWN0GAQgASgBQhe6SBQSEhkAAAAAAADwPykAAAAAAAAAAEgBiAEBEiIKDG1pbmltdW1fcm93cxgFIAEoA0IHukgEIgIoFEgCiAEBEhoKB2lnbm9yZWQYBiADKAlCCbpIBpIBAxCAIBIdChByZXF1ZXN0X3RyYWluaW5nGAcgASgISAOIAQFCHAoaX2ZhbHNlX2luY2lkZW50c19wZXJfbW9udGhCEQoPX21pbmltdW1fZWZmZWN0Qg8KDV9taW5pbXVtX3Jvd3NCEwoRX3JlcXVlc3RfdHJhaW5pbmcioAQKB1ZlcmRpY3QSDAoEbmFtZRgBIAEoCRIwCgRraW5kGAIgASgOMiIuc2xpcHdheS5yZWdpc3RyeS52MS5SZWZlcmVuY2VLaW5kEi0KBXN0YXRlGAMgASgOMh4uc2xpcHdheS5kcmlmdC52MS5WZXJkaWN0U3RhdGUSDgoGZWZmZWN0GAQgASgBEhIKCmVmZmVjdF9sb3cYBSABKAESEwoLZWZmZWN0X2hpZ2gYBiABKAESEQoJc3RhdGlzdGljGAcgASgBEg8KB3BfdmFsdWUYCCABKAESEwoLcF90aHJlc2hvbGQYCSABKAESEwoLc2FtcGxlX3NpemUYCiABKAMSFgoOcmVmZXJlbmNlX3NpemUYCyABKAMSIQoZbWluaW11bV9kZXRlY3RhYmxlX2VmZmVjdBgMIAEoARIWCg5vdmVyZGlzcGVyc2lvbhgNIAEoARIbChNjYWxpYnJhdGlvbl93aW5kb3dzGA4gASgFEjAKDHdpbmRvd19zdGFydBgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKd2luZG93X2VuZBgQIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmV2aXNpb24YESABKAUSFgoOZWZmZWN0aXZlX3NpemUYEiABKAESEwoLYWxhcm1fcmF0aW8YEyABKAESDgoGcmVhc29uGBQgASgJIssBCgxEaXN0cmlidXRpb24SDAoEbmFtZRgBIAEoCRI0CgdudW1lcmljGAIgASgLMiEuc2xpcHdheS5yZWdpc3RyeS52MS5OdW1lcmljQ2VsbHNIABI8CgtjYXRlZ29yaWNhbBgDIAEoCzIlLnNsaXB3YXkucmVnaXN0cnkudjEuQ2F0ZWdvcmljYWxDZWxsc0gAEhgKEHJlZmVyZW5jZV9jb3VudHMYBCADKAMSFgoOY3VycmVudF9jb3VudHMYBSADKANCBwoFY2VsbHMijAQKCEluY2lkZW50EgwKBG5hbWUYASABKAkSEAoIZW5kcG9pbnQYAiABKAkSFQoNbW9kZWxfdmVyc2lvbhgDIAEoCRIOCgZkaWdlc3QYBCABKAkSLgoFc3RhdGUYBSABKA4yHy5zbGlwd2F5LmRyaWZ0LnYxLkluY2lkZW50U3RhdGUSEAoIZmVhdHVyZXMYBiADKAkSKwoIZXZpZGVuY2UYByADKAsyGS5zbGlwd2F5LmRyaWZ0LnYxLlZlcmRpY3QSMQoNZGV0ZWN0ZWRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLY3JlYXRlX3RpbWUYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3VwZGF0ZV90aW1lGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgxyZXNvbHZlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBG5vdGUYDCABKAkSGwoTdHJhaW5pbmdfcmVxdWVzdF9pZBgNIAEoCRIhChlmYWxzZV9pbmNpZGVudHNfcGVyX21vbnRoGA4gASgBEjUKDWRpc3RyaWJ1dGlvbnMYDyADKAsyHi5zbGlwd2F5LmRyaWZ0LnYxLkRpc3RyaWJ1dGlvbiqQAQoMVmVyZGljdFN0YXRlEh0KGVZFUkRJQ1RfU1RBVEVfVU5TUEVDSUZJRUQQABIjCh9WRVJESUNUX1NUQVRFX0lOU1VGRklDSUVOVF9EQVRBEAESIwofVkVSRElDVF9TVEFURV9OT19NQVRFUklBTF9EUklGVBACEhcKE1ZFUkRJQ1RfU1RBVEVfRFJJRlQQAyqGAQoNSW5jaWRlbnRTdGF0ZRIeChpJTkNJREVOVF9TVEFURV9VTlNQRUNJRklFRBAAEhcKE0lOQ0lERU5UX1NUQVRFX09QRU4QARIfChtJTkNJREVOVF9TVEFURV9BQ0tOT1dMRURHRUQQAhIbChdJTkNJREVOVF9TVEFURV9SRVNPTFZFRBADYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_duration, file_google_protobuf_timestamp, file_slipway_registry_v1_model]);
 
 /**
  * Watches one endpoint: every feature and output of the versions behind it, against the reference distributions of
@@ -81,7 +81,8 @@ export const MonitorSchema: GenMessage<Monitor> = /*@__PURE__*/
  */
 export type MonitorPolicy = Message<"slipway.drift.v1.MonitorPolicy"> & {
   /**
-   * Length of the window that is judged, by event time. Default 24 h.
+   * Length of the window that is judged, by event time; whole hours, best whole days, so that every window has the same
+   * hours in it. Default 24 h.
    *
    * @generated from field: google.protobuf.Duration window = 1;
    */
@@ -95,7 +96,8 @@ export type MonitorPolicy = Message<"slipway.drift.v1.MonitorPolicy"> & {
   lookInterval?: Duration | undefined;
 
   /**
-   * False incidents that this monitor may open in 30 days, spread over features and looks. Default 0.1.
+   * False incidents that this monitor may open in 30 days, spread evenly over the columns judged and the looks. Looks
+   * overlap, so the true rate is below it. Default 0.1.
    *
    * @generated from field: optional double false_incidents_per_month = 3;
    */
@@ -165,8 +167,10 @@ export type Verdict = Message<"slipway.drift.v1.Verdict"> & {
   state: VerdictState;
 
   /**
-   * Size of the shift, 0 (same) to 1 (disjoint), the same unit for every kind of feature: the share of rows that would
-   * have to move to another cell (total variation distance over the cells).
+   * Size of the shift from the reference, 0 (same) to 1 (nothing in common), in one unit for every kind of column: the
+   * square root of half the triangular discrimination of the two distributions over the cells, sum (p - q)^2 / (2 (p + q)).
+   * It is at least the share of rows that would have to move to another cell, and at most the square root of that share;
+   * a normal that moves by half its standard deviation has 0.24.
    *
    * @generated from field: double effect = 4;
    */
@@ -187,14 +191,14 @@ export type Verdict = Message<"slipway.drift.v1.Verdict"> & {
   effectHigh: number;
 
   /**
-   * The two-sample statistic, with both variances.
+   * The two-sample statistic, with both variances: of the values, or of how many are missing, whichever is the less likely.
    *
    * @generated from field: double statistic = 7;
    */
   statistic: number;
 
   /**
-   * Probability of a statistic as large as this without drift, by the calibrated tail.
+   * Probability of a statistic as large as this without drift, by the calibrated tail; twice the smaller of the two.
    *
    * @generated from field: double p_value = 8;
    */
@@ -236,7 +240,8 @@ export type Verdict = Message<"slipway.drift.v1.Verdict"> & {
   overdispersion: number;
 
   /**
-   * Windows that the tail was fitted to; below 30 the tail is the analytic one.
+   * Windows of the reference that the tail was fitted to; 0 when there are fewer than 30 of the right length: then the
+   * tail is that of independent rows, which real days rarely are.
    *
    * @generated from field: int32 calibration_windows = 14;
    */
@@ -262,6 +267,29 @@ export type Verdict = Message<"slipway.drift.v1.Verdict"> & {
    * @generated from field: int32 revision = 17;
    */
   revision: number;
+
+  /**
+   * Rows that would tell as much if all had the same weight: n m / (n + m) of the window's and the reference's, in which
+   * n is the window's effective size (Kish) when rows are weighted.
+   *
+   * @generated from field: double effective_size = 18;
+   */
+  effectiveSize: number;
+
+  /**
+   * The statistic over the value at which it alarms: by this, columns with different noise are compared. 1 and more is
+   * beyond the threshold.
+   *
+   * @generated from field: double alarm_ratio = 19;
+   */
+  alarmRatio: number;
+
+  /**
+   * Why there is too little to judge, or why the tail is not calibrated; empty when all is well.
+   *
+   * @generated from field: string reason = 20;
+   */
+  reason: string;
 };
 
 /**
@@ -270,6 +298,64 @@ export type Verdict = Message<"slipway.drift.v1.Verdict"> & {
  */
 export const VerdictSchema: GenMessage<Verdict> = /*@__PURE__*/
   messageDesc(file_slipway_drift_v1_monitor, 2);
+
+/**
+ * Cells with counts side by side, as they were when a column was found drifting.
+ *
+ * @generated from message slipway.drift.v1.Distribution
+ */
+export type Distribution = Message<"slipway.drift.v1.Distribution"> & {
+  /**
+   * Name of the feature or output.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The cells.
+   *
+   * @generated from oneof slipway.drift.v1.Distribution.cells
+   */
+  cells: {
+    /**
+     * Bins of a number.
+     *
+     * @generated from field: slipway.registry.v1.NumericCells numeric = 2;
+     */
+    value: NumericCells;
+    case: "numeric";
+  } | {
+    /**
+     * Values of a category.
+     *
+     * @generated from field: slipway.registry.v1.CategoricalCells categorical = 3;
+     */
+    value: CategoricalCells;
+    case: "categorical";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Counts of the reference, one a cell.
+   *
+   * @generated from field: repeated int64 reference_counts = 4;
+   */
+  referenceCounts: bigint[];
+
+  /**
+   * Counts of the window, one a cell.
+   *
+   * @generated from field: repeated int64 current_counts = 5;
+   */
+  currentCounts: bigint[];
+};
+
+/**
+ * Describes the message slipway.drift.v1.Distribution.
+ * Use `create(DistributionSchema)` to create a new message.
+ */
+export const DistributionSchema: GenMessage<Distribution> = /*@__PURE__*/
+  messageDesc(file_slipway_drift_v1_monitor, 3);
 
 /**
  * One cause of drift, from the first alarm until it is over.
@@ -313,14 +399,14 @@ export type Incident = Message<"slipway.drift.v1.Incident"> & {
   state: IncidentState;
 
   /**
-   * The features that moved of themselves, largest effect first; outputs follow from them.
+   * The features that moved, largest alarm ratio first; outputs follow from them and are named only when no feature moved.
    *
    * @generated from field: repeated string features = 6;
    */
   features: string[];
 
   /**
-   * The verdicts that opened or extended the incident, largest effect first.
+   * The verdicts that opened or extended the incident: features before outputs, largest alarm ratio first.
    *
    * @generated from field: repeated slipway.drift.v1.Verdict evidence = 7;
    */
@@ -374,6 +460,13 @@ export type Incident = Message<"slipway.drift.v1.Incident"> & {
    * @generated from field: double false_incidents_per_month = 14;
    */
   falseIncidentsPerMonth: number;
+
+  /**
+   * The distributions behind the evidence, in the same order.
+   *
+   * @generated from field: repeated slipway.drift.v1.Distribution distributions = 15;
+   */
+  distributions: Distribution[];
 };
 
 /**
@@ -381,7 +474,7 @@ export type Incident = Message<"slipway.drift.v1.Incident"> & {
  * Use `create(IncidentSchema)` to create a new message.
  */
 export const IncidentSchema: GenMessage<Incident> = /*@__PURE__*/
-  messageDesc(file_slipway_drift_v1_monitor, 3);
+  messageDesc(file_slipway_drift_v1_monitor, 4);
 
 /**
  * What a look at one feature or output found.
