@@ -28,6 +28,8 @@ export interface InferencePoolOptions {
   callUnary(request: Buffer, deadlineMs: number): Promise<Buffer>
   /** The failure that a stream's error stands for. */
   failureOf(answer: ScannedStreamResponse): Failure
+  /** Called when inference may have been restarted: a stream was lost, or it does not know a version. */
+  onTrouble(): void
   /** Streams to keep open. */
   readonly streams: number
   /** Most requests that wait for an answer. */
@@ -172,7 +174,15 @@ export class InferencePool {
     stream.pending.delete(answer.id)
     this.#inFlight--
     if (answer.errorMessage === '') request.settle(undefined, answer.response)
-    else request.settle(this.#options.failureOf(answer), EMPTY)
+    else request.settle(this.#refused(this.#options.failureOf(answer)), EMPTY)
+  }
+
+  /** A version that inference does not know was not loaded again after a restart: the caller may try again. */
+  #refused(failure: Failure): Failure {
+    if (failure.code !== Code.NOT_FOUND) return failure
+    this.#options.onTrouble()
+    const message = `inference does not hold the version yet: ${failure.message}`
+    return new Failure(Code.UNAVAILABLE, 'VERSION_NOT_LOADED', message, { retryAfterMs: 200, cause: failure })
   }
 
   #reached(stream: OpenStream): void {
@@ -187,6 +197,7 @@ export class InferencePool {
     const now = Date.now()
     if (failure?.code === Code.UNIMPLEMENTED) this.#unaryUntilMs = now + UNARY_MODE_MS
     else if (!stream.answered) this.#backOff(now)
+    this.#options.onTrouble()
     const waiting = [...stream.pending.values()]
     stream.pending.clear()
     for (const request of waiting) {
@@ -211,7 +222,7 @@ export class InferencePool {
     }
     this.#options.callUnary(request.message, request.deadlineMs).then(
       (response) => settle(undefined, response),
-      (error: unknown) => settle(Failure.from(error), EMPTY),
+      (error: unknown) => settle(this.#refused(Failure.from(error)), EMPTY),
     )
   }
 

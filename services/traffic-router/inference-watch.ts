@@ -38,6 +38,13 @@ export class InferenceWatch {
     return this.#isThere === true
   }
 
+  /** Inference may have been restarted: it is asked again for all versions. */
+  suspect(): void {
+    if (!this.#isLoaded) return
+    this.#isLoaded = false
+    this.#looking = this.#looking.then(async () => await this.#look())
+  }
+
   /** Starts to watch; `health` is told. */
   start(health: RpcServer['health']): void {
     this.#health = health

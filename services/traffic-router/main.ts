@@ -45,7 +45,7 @@ export async function start(env: Environment): Promise<RunningService> {
   })
   const directory = join(config.dataDirectory, 'feedback')
   const outbox = await Outbox.open({ directory, bus, maxBytes: config.feedbackMaxBytes, log })
-  const upstreams = connectUpstreams(config, tls?.client)
+  const upstreams = connectUpstreams(config, tls?.client, () => inference.suspect())
   const { pool, features, registry, modelControl } = upstreams
 
   const table = new RoutingTable()

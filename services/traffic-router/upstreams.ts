@@ -25,8 +25,12 @@ export interface Upstreams {
 export const MAX_WAITING_READS = 10_000
 const MAX_CONNECT_PAUSE_MS = 1_000
 
-/** Makes the clients that the settings name. */
-export function connectUpstreams(config: Config, tls: ClientTls | undefined): Upstreams {
+/** Makes the clients that the settings name; `onInferenceTrouble` hears when inference may have been restarted. */
+export function connectUpstreams(
+  config: Config,
+  tls: ClientTls | undefined,
+  onInferenceTrouble: () => void,
+): Upstreams {
   const { inferenceStreams, featureReads, maxInFlight } = config
   const limits = { maxReconnectMs: MAX_CONNECT_PAUSE_MS }
   const toInference = openRawChannel({ address: config.inferenceAddress, tls, connections: inferenceStreams, limits })
@@ -43,6 +47,7 @@ export function connectUpstreams(config: Config, tls: ClientTls | undefined): Up
         timeoutMs: deadlineMs - Date.now(),
       }),
     failureOf: failureOfStream,
+    onTrouble: onInferenceTrouble,
     streams: inferenceStreams,
     maxInFlight,
   })
