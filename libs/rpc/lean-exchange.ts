@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import type { Http2Session, IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { constants } from 'node:http2'
 import { Code } from './code.ts'
 import type { Exchange, ExchangeListener, Settled, Trailers } from './exchange.ts'
@@ -28,6 +28,7 @@ export class LeanExchange implements Exchange {
   halfClosed = false
   moves = 0
   readonly #stream: ServerHttp2Stream
+  readonly #session: Http2Session | undefined
   readonly #headers: IncomingHttpHeaders
   readonly #limits: ServerLimits
   readonly #settled: Settled
@@ -51,6 +52,7 @@ export class LeanExchange implements Exchange {
     settled: Settled,
   ) {
     this.#stream = stream
+    this.#session = stream.session // a stream that has ended does not know it any more
     this.#headers = headers
     this.#limits = limits
     this.#settled = settled
@@ -67,8 +69,9 @@ export class LeanExchange implements Exchange {
   }
 
   get peer(): string {
-    const socket = this.#stream.session?.socket
-    return socket?.remoteAddress === undefined ? 'unknown' : `${socket.remoteAddress}:${socket.remotePort}`
+    const session = this.#session
+    if (session === undefined || session.destroyed) return 'unknown'
+    return `${session.socket.remoteAddress}:${session.socket.remotePort}`
   }
 
   get needsDrain(): boolean {

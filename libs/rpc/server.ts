@@ -1,9 +1,10 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { Server as GrpcServer, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js'
 import { ROOT_CONTEXT } from '@opentelemetry/api'
 import { ActiveCalls } from './active-calls.ts'
 import { type CallRecord, isServersFault, recordServerCall } from './call-telemetry.ts'
 import { Code } from './code.ts'
+import { Connections } from './connections.ts'
 import { ServerContext } from './context.ts'
 import type { Exchange, Settled } from './exchange.ts'
 import { Failure } from './failure.ts'
@@ -13,7 +14,6 @@ import { type Implementation, type ImplementedMethod, methodName, methodPath } f
 import { LeanExchange } from './lean-exchange.ts'
 import { defaultServerLimits, type ServerLimits } from './limits.ts'
 import { reflection } from './reflection.ts'
-import { Sessions } from './sessions.ts'
 import { takeStreams } from './stream-takeover.ts'
 import { formatTimeout, parseTimeout } from './timeout.ts'
 import { isLoopback, type ServerTls } from './tls.ts'
@@ -78,7 +78,7 @@ class Server implements RpcServer {
   readonly #grpc: GrpcServer
   readonly #routes = new Map<string, Route>()
   readonly #active = new ActiveCalls()
-  readonly #sessions = new Sessions()
+  readonly #connections = new Connections()
   #drained: Promise<void> | undefined
 
   constructor(options: ServerOptions) {
@@ -123,11 +123,11 @@ class Server implements RpcServer {
   async #drain(graceMs: number): Promise<void> {
     this.health.drain()
     const endMs = performance.now() + graceMs
-    if (graceMs > 0) await this.#sessions.announceEnd(graceMs)
+    if (graceMs > 0) await this.#connections.announceEnd(graceMs)
     const closed = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()))
     await this.#active.drain(Math.max(0, endMs - performance.now()), this.#limits.drainQuietMs)
     // What is left now has been answered; a peer that does not take its answer is not waited for.
-    const force = setTimeout(() => this.#grpc.forceShutdown(), Math.max(LAST_BYTES_MS, endMs - performance.now()))
+    const force = setTimeout(() => this.#connections.cut(), Math.max(LAST_BYTES_MS, endMs - performance.now()))
     await closed
     clearTimeout(force)
   }
@@ -146,10 +146,8 @@ class Server implements RpcServer {
   #prepare(http2Server: Http2Server): void {
     const { streamWindowBytes, connectionWindowBytes, maxMetadataBytes } = this.#limits
     http2Server.updateSettings({ initialWindowSize: streamWindowBytes, maxHeaderListSize: maxMetadataBytes })
-    http2Server.on('session', (session: ServerHttp2Session) => {
-      session.setLocalWindowSize(connectionWindowBytes)
-      this.#sessions.add(session)
-    })
+    http2Server.on('session', (session) => session.setLocalWindowSize(connectionWindowBytes))
+    this.#connections.watch(http2Server)
   }
 
   /** Sees every call first: gives unary ones a deadline, and takes the hot ones and those whose timeout is malformed. */
