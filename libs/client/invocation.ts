@@ -9,6 +9,7 @@ export interface Invocation {
   readonly words: Words
   readonly slipway: Slipway
   readonly terminal: Terminal
+  readonly env: Readonly<Record<string, string | undefined>>
   /** Aborted by Ctrl-C. */
   readonly signal: AbortSignal
   /** Whether results are wanted as JSON. */

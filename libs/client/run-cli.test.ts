@@ -1,4 +1,8 @@
+import { mkdtemp } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
+import { openEmbeddedBus, publishTo, topics } from '@slipway/events'
 import { DriftService, ReportSchema } from '@slipway/proto/slipway/drift/v1/drift_service'
 import { VerdictState } from '@slipway/proto/slipway/drift/v1/monitor'
 import { FeatureStatus } from '@slipway/proto/slipway/features/v1/value'
@@ -212,4 +216,38 @@ test('status ends with 1 when a service does not answer', async () => {
 test('an address on the command line must be one', async () => {
   expect(await slipway('models list --port-base 70000')).toMatchObject({ code: 2 })
   expect(await slipway('models list --registry-address nowhere')).toMatchObject({ code: 2 })
+})
+
+test('events shows what is on the bus of a data folder, and decodes it', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'slipway-events-'))
+  const bus = openEmbeddedBus({ path: join(directory, 'events.db') })
+  const labels = [1, 0, 1].map((label, index) => ({
+    predictionId: `prediction-${index}`,
+    endpoint: 'endpoints/flight-delay',
+    outcome: { case: 'label' as const, value: label },
+  }))
+  await publishTo(bus, topics.feedback, labels)
+  await bus.publish([{ topic: topics.feedback.name, key: 'k', value: Buffer.from([255]), headers: {} }])
+  await bus.close()
+  const { code, out } = await slipway(`events feedback --json --data-dir ${directory}`)
+  expect(code).toBe(0)
+  const messages = out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line).message)
+  expect(
+    messages
+      .filter(({ label }) => label !== undefined)
+      .map(({ predictionId }) => predictionId)
+      .sort(),
+  ).toEqual(['prediction-0', 'prediction-1', 'prediction-2'])
+  expect(messages.filter(({ undecodable }) => undecodable === '/w==')).toHaveLength(1)
+  expect(
+    (await slipway(`events feedback --count 2 --follow --data-dir ${directory}`)).out.trim().split('\n'),
+  ).toHaveLength(2)
+  expect(await slipway('events feedbacks')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('training-requests'),
+  })
+  expect(await slipway(`events feedback --data-dir ${directory}/none`)).toMatchObject({ code: 2 })
 })

@@ -5,6 +5,7 @@ import { helpOf, overview, parseCommandLine, UsageError, type Words } from './co
 import { aliasCommands } from './commands/aliases.ts'
 import { driftCommands } from './commands/drift.ts'
 import { endpointCommands } from './commands/endpoints.ts'
+import { eventCommands } from './commands/events.ts'
 import { featureCommands } from './commands/features.ts'
 import { modelCommands } from './commands/models.ts'
 import { predictionCommands } from './commands/predictions.ts'
@@ -38,6 +39,7 @@ const commands: readonly Command[] = [
   ...endpointCommands,
   ...predictionCommands,
   ...driftCommands,
+  ...eventCommands,
 ]
 
 /** Runs a command line and returns its exit code. */
