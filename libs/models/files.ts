@@ -1,10 +1,10 @@
 /**
  * Files of versions on their way to and from the registry.
  *
- * 1. A transfer that breaks off goes on where it stopped.
+ * 1. A transfer that breaks off goes on where it stopped, also in another process; what is there already is not sent.
  * 2. What arrives is checked against its digest, on both sides; a difference is an error, never a result.
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
@@ -25,7 +25,7 @@ export interface FileSource {
 
 /** How a transfer is watched and how patient it is. */
 export interface TransferOptions extends RetryOptions {
-  /** Names the upload, so that another process can go on with it; a new name unless given. */
+  /** Names the upload; unless given, the name follows from the content, so that another process can go on with it. */
   readonly uploadId?: string
   /** Hears how many bytes have been transferred. */
   readonly onProgress?: (bytes: number) => void
@@ -62,7 +62,7 @@ export async function uploadFile(
   source: FileSource,
   options: TransferOptions = {},
 ): Promise<{ digest: string; sizeBytes: number }> {
-  const uploadId = options.uploadId ?? randomUUID()
+  const uploadId = options.uploadId ?? source.digest.slice('sha256:'.length)
   const patience = new Patience(options)
   let before = 0
   for (;;) {
@@ -76,7 +76,8 @@ export async function uploadFile(
       if (upload?.digest === source.digest) return { digest: upload.digest, sizeBytes: source.sizeBytes }
       throw new Failure(Code.UNAVAILABLE, 'UPLOAD_INCOMPLETE', `the upload ${uploadId} ended early`)
     } catch (error) {
-      await patience.endure(error)
+      // There is a gap when somebody else completed the same upload meanwhile: then it is asked for anew.
+      await patience.endure(error, ['UPLOAD_GAP'])
     }
   }
 }

@@ -17,4 +17,4 @@ export {
   type TrainingRow,
 } from './reference-distributions.ts'
 export { type NewVersion, registerVersion } from './register.ts'
-export type { RetryOptions } from './retry.ts'
+export { type RetryOptions, retryUnavailable } from './retry.ts'

@@ -4,7 +4,7 @@ import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
 import type { CreateVersionRequestSchema, RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import type { Client } from '@slipway/rpc'
 import { bytesSource, type FileSource, type RegistryFiles, type TransferOptions, uploadFile } from './files.ts'
-import { Patience } from './retry.ts'
+import { retryUnavailable } from './retry.ts'
 
 type Given = 'parent' | 'files' | 'requestId' | '$typeName' | '$unknown'
 
@@ -25,18 +25,12 @@ export async function registerVersion(
 ): Promise<ModelVersion> {
   const { files, requestId = randomUUID(), ...declared } = version
   const { uploadId: _, ...patient } = options
-  const uploaded = []
+  const uploaded: { path: string; digest: string; sizeBytes: bigint }[] = []
   for (const [path, content] of Object.entries(files)) {
     const source = content instanceof Uint8Array ? bytesSource(content) : content
     const { digest, sizeBytes } = await uploadFile(registry, source, patient)
     uploaded.push({ path, digest, sizeBytes: BigInt(sizeBytes) })
   }
-  const patience = new Patience(options)
-  for (;;) {
-    try {
-      return await registry.createVersion({ ...declared, requestId, files: uploaded })
-    } catch (error) {
-      await patience.endure(error)
-    }
-  }
+  const create = () => registry.createVersion({ ...declared, requestId, files: uploaded })
+  return await retryUnavailable(create, options)
 }

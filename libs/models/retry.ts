@@ -1,43 +1,58 @@
+/** Tries again what failed only because nobody was there. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Code, Failure } from '@slipway/rpc'
 
-/** How often and how patiently a step is tried again. */
+/** How long and how patiently to try. */
 export interface RetryOptions {
-  /** Failures in a row without progress before giving up, default 6. */
-  readonly attempts?: number
-  /** Pause after the first failure, doubled after each further one up to 5 s; default 100. */
-  readonly backoffMs?: number
-  readonly signal?: AbortSignal
+  /** From the first failure without progress in between, after which the last failure is thrown. Default 30 s. */
+  readonly patienceMs?: number
+  readonly signal?: AbortSignal | undefined
 }
 
-const longestPauseMs = 5000
-const passing: readonly number[] = [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.DEADLINE_EXCEEDED, Code.ABORTED]
+const defaultPatienceMs = 30_000
+const firstPauseMs = 50
+const longestPauseMs = 2000
+const passing: readonly Code[] = [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED]
 
-/** Whether the same request may succeed later. */
-export function isPassing(error: unknown): boolean {
-  return error instanceof Failure && passing.includes(error.code)
+/** Repeats an attempt until it succeeds, fails for a reason that will not pass, or patience ends. */
+export async function retryUnavailable<T>(attempt: () => Promise<T>, options: RetryOptions = {}): Promise<T> {
+  const patience = new Patience(options)
+  for (;;) {
+    try {
+      return await attempt()
+    } catch (error) {
+      await patience.endure(error)
+    }
+  }
 }
 
-/** Counts failures in a row, and pauses between them. */
+/** Counts failures in a row, and pauses between them: longer each time, and at least as long as the server asks. */
 export class Patience {
   readonly #options: RetryOptions
-  #failures = 0
+  #pauseMs = firstPauseMs
+  #endMs: number | undefined
 
   constructor(options: RetryOptions) {
     this.#options = options
   }
 
-  /** Something was achieved: the count starts anew. */
+  /** Something was achieved: patience begins anew. */
   progressed(): void {
-    this.#failures = 0
+    this.#pauseMs = firstPauseMs
+    this.#endMs = undefined
   }
 
-  /** Pauses before the next try; throws the error when it will not pass, or when patience is at its end. */
-  async endure(error: unknown): Promise<void> {
-    const { attempts = 6, backoffMs = 100, signal } = this.#options
-    this.#failures += 1
-    if (!isPassing(error) || this.#failures >= attempts || signal?.aborted === true) throw error
-    const pauseMs = Math.min(backoffMs * 2 ** (this.#failures - 1), longestPauseMs)
-    await new Promise((resolve) => setTimeout(resolve, pauseMs))
-    signal?.throwIfAborted()
+  /**
+   * Pauses before the next try; throws the error when patience is at its end, or when it will not pass: only what is
+   * UNAVAILABLE or RESOURCE_EXHAUSTED does, and what has one of the reasons named.
+   */
+  async endure(error: unknown, reasons: readonly string[] = []): Promise<void> {
+    const { patienceMs = defaultPatienceMs, signal } = this.#options
+    if (!(error instanceof Failure) || !(passing.includes(error.code) || reasons.includes(error.reason))) throw error
+    const pauseMs = Math.max(this.#pauseMs, error.retryAfterMs ?? 0)
+    this.#endMs ??= performance.now() + patienceMs
+    this.#pauseMs = Math.min(2 * this.#pauseMs, longestPauseMs)
+    if (performance.now() + pauseMs > this.#endMs) throw error
+    await sleep(pauseMs, undefined, { signal })
   }
 }
