@@ -109,7 +109,7 @@ test('kill -9 in the middle of uploads, registrations and alias moves loses noth
     await Promise.all([
       untilDead(async () => {
         const version = { parent: 'models/flight-delay', files: { 'model.onnx': model() }, ...bindings }
-        versions.push(await registerVersion(client, version, { attempts: 1 }))
+        versions.push(await registerVersion(client, version, { patienceMs: 0 }))
         acknowledge()
       }),
       untilDead(async () => {

@@ -12,6 +12,9 @@ import { inputsFor, rowCount } from './golden-set.ts'
 import { parseVersionName } from './names.ts'
 import { readColumn, rowOffsets } from './tensors.ts'
 
+/** Parameter of an answer in which the inference service names the digest of what answered. */
+const digestParameter = 'slipway_digest'
+
 /** Has versions answer a golden set. */
 export interface Scorer {
   /** Makes the version ready to answer. */
@@ -36,9 +39,7 @@ export function inferenceScorer(options: InferenceScorerOptions): Scorer {
     load: async (version, signal) => {
       const request = { name: version.name, digest: version.digest }
       const loaded = await control.loadVersion(request, { signal, timeoutMs: options.loadTimeoutMs })
-      if (loaded.digest === version.digest) return
-      const message = `inference holds ${loaded.digest} for ${version.name}, the registry ${version.digest}`
-      throw new Failure(Code.FAILED_PRECONDITION, 'DIGEST_MISMATCH', message)
+      if (loaded.digest !== version.digest) throw foreignDigest(version, loaded.digest)
     },
     score: async function* (version, goldenSet, signal) {
       const primary = version.outputs[0]
@@ -49,6 +50,7 @@ export function inferenceScorer(options: InferenceScorerOptions): Scorer {
       for (let start = 0; start < rows; start += maxRowsPerCall) {
         const end = Math.min(rows, start + maxRowsPerCall)
         const answer = await inference.modelInfer(slice(start, end), { signal, timeoutMs: options.inferTimeoutMs })
+        checkDigest(answer, version)
         scores.set(primaryOf(answer, primary, end - start), start)
         yield end
       }
@@ -78,6 +80,18 @@ function slicer(version: ModelVersion, goldenSet: GoldenSet, outputTensor: strin
       outputs: [{ name: outputTensor }],
       rawInputContents: inputs.map(({ tensor, offsets }) => tensor.raw.subarray(offsets[start], offsets[end])),
     })
+}
+
+/** What answered must be what the report will be bound to. */
+function checkDigest(answer: ModelInferResponse, version: ModelVersion): void {
+  const parameter = answer.parameters[digestParameter]?.parameterChoice
+  if (parameter?.case === 'stringParam' && parameter.value !== version.digest)
+    throw foreignDigest(version, parameter.value)
+}
+
+function foreignDigest(version: ModelVersion, digest: string): Failure {
+  const message = `inference answers ${version.name} from ${digest}, the registry says ${version.digest}`
+  return new Failure(Code.FAILED_PRECONDITION, 'DIGEST_MISMATCH', message, { metadata: { name: version.name } })
 }
 
 function primaryOf(answer: ModelInferResponse, primary: OutputBinding, rows: number): Float64Array {

@@ -48,6 +48,12 @@ test('an upload that broke off goes on after a restart, and its answer can be as
   expect(await failureOf(other)).toMatchObject({ reason: 'UPLOAD_COMPLETE' })
 })
 
+test('many callers at once may upload the same content', async () => {
+  const uploads = Array.from({ length: 12 }, () => uploadFile(registry.client, bytesSource(content)))
+  for (const upload of await Promise.all(uploads)) expect(upload).toEqual({ digest, sizeBytes: 3_000_000 })
+  expect((await downloadBytes(registry.client, digest)).equals(content)).toBe(true)
+})
+
 test('wrong uploads are refused by their field', async () => {
   const uploadId = randomUUID()
   const chunk = content.subarray(0, 10)

@@ -7,50 +7,36 @@
  */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { versionDigest } from '@slipway/models'
-import { OnnxError, readModel } from '@slipway/onnx'
 import {
   GateReportSchema,
   GateState,
-  type ModelFile,
   type ModelVersion,
   ModelVersionSchema,
-  type Signature,
-  SignatureSchema,
 } from '@slipway/proto/slipway/registry/v1/model'
 import type { CreateVersionRequest } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { Code, Failure, type FieldViolation } from '@slipway/rpc'
-import type { BlobStore } from '@slipway/storage'
 import type { Kysely, Selectable } from 'kysely'
-import { checkBindings, defaultOutputs } from './bindings.ts'
 import type { Change, Ledger } from './ledger.ts'
 import { requireModel } from './models.ts'
 import { modelName, parseModelName, parseVersionName, type VersionKey, versionName } from './names.ts'
 import { defaultPageSize, page, parsePageToken } from './pages.ts'
-import { checkReferences } from './references.ts'
 import type { Schema } from './schema.ts'
 import { timestampFromMicros } from './time.ts'
-
-/** The file of a version that holds its graph. */
-export const graphPath = 'model.onnx'
+import { type ContentOptions, checkContent } from './version-content.ts'
 
 /** What versions need. */
-export interface VersionsOptions {
+export interface VersionsOptions extends ContentOptions {
   readonly ledger: Ledger
-  readonly blobs: BlobStore
-  /** Largest graph that is read, in bytes. */
-  readonly maxGraphBytes: number
 }
 
 /** Creates and reads versions. */
 export class Versions {
   readonly #ledger: Ledger
-  readonly #blobs: BlobStore
-  readonly #maxGraphBytes: number
+  readonly #options: ContentOptions
 
   constructor(options: VersionsOptions) {
     this.#ledger = options.ledger
-    this.#blobs = options.blobs
-    this.#maxGraphBytes = options.maxGraphBytes
+    this.#options = options
   }
 
   async create(request: CreateVersionRequest, actor: string): Promise<ModelVersion> {
@@ -59,7 +45,8 @@ export class Versions {
     const repeated = await findByRequest(this.#ledger.database, modelId, request.requestId, requestDigest)
     if (repeated !== undefined) return repeated
     await requireModel(this.#ledger.database, modelId)
-    const content = await this.#check(request, modelId)
+    const lineageProblems = await this.#checkParent(request.lineage?.parentVersion ?? '', modelId)
+    const content = await checkContent(request, lineageProblems, this.#options)
     return await this.#ledger.change(actor, async (change) => {
       const meanwhile = await findByRequest(change.sql, modelId, request.requestId, requestDigest)
       return meanwhile ?? (await insert(change, modelId, content, request.requestId, requestDigest))
@@ -116,86 +103,6 @@ export class Versions {
       ),
     )
     return { versions, nextPageToken }
-  }
-
-  async #check(request: CreateVersionRequest, modelId: string): Promise<ModelVersion> {
-    const { features, featureService, lineage } = request
-    const files = await this.#checkFiles(request.files)
-    const signature = await this.#readSignature(files)
-    const outputs = request.outputs.length > 0 ? request.outputs : defaultOutputs(signature)
-    const content = create(ModelVersionSchema, {
-      files: files.toSorted((a, b) => (a.path < b.path ? -1 : 1)),
-      signature,
-      features,
-      outputs,
-      featureService,
-      referenceDistributions: request.referenceDistributions,
-      ...(lineage && { lineage }),
-    })
-    const violations = [
-      ...checkBindings({ features, outputs: content.outputs, featureService }, signature),
-      ...checkReferences(content.referenceDistributions, features, content.outputs),
-      ...(await this.#checkParent(lineage?.parentVersion ?? '', modelId)),
-    ]
-    if (outputs.length === 0) {
-      const description = 'must name the outputs: no output tensor of the graph is one number a row'
-      violations.push({ field: 'outputs', description })
-    }
-    if (violations.length > 0) throw invalidVersion(violations)
-    content.digest = versionDigest(content)
-    return content
-  }
-
-  async #checkFiles(files: readonly ModelFile[]): Promise<ModelFile[]> {
-    const violations: FieldViolation[] = []
-    const paths = new Set<string>()
-    const checked: ModelFile[] = []
-    for (const [index, file] of files.entries()) {
-      const stored = await this.#blobs.stat(file.digest)
-      const field = `files[${index}]`
-      if (paths.has(file.path)) violations.push({ field: `${field}.path`, description: `${file.path} is named twice` })
-      if (file.path.split('/').some((part) => part === '..' || part === '.')) {
-        violations.push({ field: `${field}.path`, description: 'must not contain . or ..' })
-      }
-      paths.add(file.path)
-      if (stored === undefined) {
-        violations.push({ field: `${field}.digest`, description: 'is not uploaded: upload the file first' })
-      } else if (file.sizeBytes !== 0n && file.sizeBytes !== BigInt(stored.sizeBytes)) {
-        violations.push({
-          field: `${field}.size_bytes`,
-          description: `the uploaded file has ${stored.sizeBytes} bytes`,
-        })
-      }
-      checked.push({ ...file, sizeBytes: BigInt(stored?.sizeBytes ?? 0) })
-    }
-    if (!paths.has(graphPath)) violations.push({ field: 'files', description: `must contain ${graphPath}` })
-    if (violations.length > 0) throw invalidVersion(violations)
-    return checked
-  }
-
-  async #readSignature(files: readonly ModelFile[]): Promise<Signature> {
-    const index = files.findIndex((file) => file.path === graphPath)
-    const graph = files[index]
-    if (graph === undefined) throw Failure.invalid('files', `must contain ${graphPath}`)
-    if (graph.sizeBytes > this.#maxGraphBytes) {
-      throw Failure.invalid(`files[${index}].size_bytes`, `a graph has ${this.#maxGraphBytes} bytes at most`)
-    }
-    const pieces: Uint8Array[] = []
-    for await (const piece of this.#blobs.read(graph.digest)) pieces.push(piece)
-    try {
-      const { inputs, outputs, opsets, externalFiles } = readModel(Buffer.concat(pieces))
-      const absent = externalFiles.filter((path) => !files.some((file) => file.path === path))
-      if (absent.length > 0)
-        throw Failure.invalid('files', `must contain ${absent.join(', ')}, which the graph refers to`)
-      return create(SignatureSchema, {
-        inputs: inputs.map((tensor) => ({ ...tensor, shape: tensor.shape.map(BigInt) })),
-        outputs: outputs.map((tensor) => ({ ...tensor, shape: tensor.shape.map(BigInt) })),
-        opsets: Object.fromEntries(Object.entries(opsets).map(([domain, version]) => [domain, BigInt(version)])),
-      })
-    } catch (error) {
-      if (error instanceof OnnxError) throw Failure.invalid(`files[${index}]`, `is not a model: ${error.message}`)
-      throw error
-    }
   }
 
   async #checkParent(parent: string, modelId: string): Promise<FieldViolation[]> {
@@ -308,10 +215,4 @@ function withState(
 
 function versionNotFound(name: string): Failure {
   return new Failure(Code.NOT_FOUND, 'VERSION_NOT_FOUND', `there is no version ${name}`, { metadata: { name } })
-}
-
-function invalidVersion(violations: readonly FieldViolation[]): Failure {
-  const shown = violations.slice(0, 5).map(({ field, description }) => `${field} ${description}`)
-  const message = `${shown.join('; ')}${violations.length > 5 ? `; and ${violations.length - 5} more` : ''}`
-  return new Failure(Code.INVALID_ARGUMENT, 'INVALID_VERSION', message, { violations })
 }
