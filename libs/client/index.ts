@@ -9,7 +9,6 @@ export {
   type ServiceName,
   type Slipway,
 } from './connect.ts'
-export { downloadFile } from './download.ts'
+export { downloadDataset, type FeatureFiles, uploadSpine } from './feature-files.ts'
 export { fromValue, type PlainValue, toValue, toValues, type ValueInit } from './feature-value.ts'
-export { type RetryOptions, retryUnavailable } from './retry.ts'
-export { type TransferOptions, type UploadedFile, uploadFile, uploadSpine } from './upload.ts'
+export { runGate } from './gate.ts'

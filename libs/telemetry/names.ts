@@ -121,7 +121,7 @@ export const metricDetails: Readonly<Record<MetricName, MetricDetails>> = {
   [metric.eventsHandleDuration]: seconds('One batch in its handler'),
   [metric.eventsDeadLettered]: count('{record}', 'Records parked in a dead-letter topic'),
   [metric.eventsLag]: level('{record}', 'Records published and not yet handled by a group'),
-  [metric.spoolRecords]: count('{record}', 'Records offered to a spool, by what became of them'),
+  [metric.spoolRecords]: level('{record}', 'Records offered to a spool since it was opened, by what became of them'),
   [metric.spoolSize]: level('By', 'Bytes on disk that wait for the broker'),
   [metric.blobBytesWritten]: count('By', 'Bytes made durable in the blob store'),
   [metric.blobBytesRead]: count('By', 'Bytes read from the blob store'),

@@ -1,11 +1,10 @@
 /** `slipway models …`: names under which versions are registered. */
-import { readFile } from 'node:fs/promises'
+import { fileSource, uploadFile } from '@slipway/models'
 import { type Gate, GateSchema, Metric, type Model, ModelSchema } from '@slipway/proto/slipway/registry/v1/model'
 import { allPages, type Command, type Invocation, showList, showMessage } from '../invocation.ts'
 import { momentText } from '../moment.ts'
 import { modelName, shortName } from '../resource-name.ts'
 import { enumText, fields } from '../terminal.ts'
-import { uploadFile } from '../upload.ts'
 import { readJson } from './json-file.ts'
 
 const model = { name: 'model', doc: 'the model, such as flights' }
@@ -64,7 +63,7 @@ async function setGate(invocation: Invocation): Promise<void> {
   const gate = await readJson(words.text('file'), GateSchema)
   const goldenSet = words.optional('golden-set')
   if (goldenSet !== undefined) {
-    const { digest } = await uploadFile(slipway.registry, await readFile(goldenSet))
+    const { digest } = await uploadFile(slipway.registry, await fileSource(goldenSet))
     gate.goldenSetDigest = digest
   }
   const { etag, name } = await slipway.registry.getModel({ name: modelName(words.text('model')) })

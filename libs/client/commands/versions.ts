@@ -1,7 +1,9 @@
 /** `slipway versions …` and `slipway gate …`: immutable versions, and whether they may be deployed. */
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { toJson } from '@bufbuild/protobuf'
+import { downloadFile, fileSource, uploadFile } from '@slipway/models'
 import {
   type GateReport,
   GateReportSchema,
@@ -11,7 +13,7 @@ import {
 } from '@slipway/proto/slipway/registry/v1/model'
 import { CreateVersionRequestSchema } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { UsageError } from '../command.ts'
-import { downloadFile } from '../download.ts'
+import { runGate as judge } from '../gate.ts'
 import { allPages, type Command, type Invocation, show, showList, showMessage } from '../invocation.ts'
 import { momentText } from '../moment.ts'
 import { modelName, shortName, versionName, versionReference } from '../resource-name.ts'
@@ -26,7 +28,6 @@ import {
   type Terminal,
   table,
 } from '../terminal.ts'
-import { uploadFile } from '../upload.ts'
 import { readJson } from './json-file.ts'
 
 const version = { name: 'version', doc: 'flights/3, flights@champion, or a digest' }
@@ -104,12 +105,12 @@ async function registerVersion(invocation: Invocation): Promise<void> {
   const files = []
   for (const text of words.many('file')) {
     const [path, source] = splitFile(text)
+    const content = await fileSource(source)
     const line = progress(terminal, path)
-    const onProgress = (done: number, total: number) =>
-      line.update(done / total, `${bytesText(done)} of ${bytesText(total)}`)
-    const uploaded = await uploadFile(slipway.registry, source, { onProgress, signal })
+    const onProgress = (done: number) => line.update(done / content.sizeBytes, bytesText(content.sizeBytes))
+    const { digest, sizeBytes } = await uploadFile(slipway.registry, content, { onProgress, signal })
     line.end()
-    files.push({ path, ...uploaded })
+    files.push({ path, digest, sizeBytes: BigInt(sizeBytes) })
   }
   const parent = modelName(words.text('model'))
   const requestId = words.optional('request-id') ?? randomUUID()
@@ -128,10 +129,10 @@ async function downloadVersion(invocation: Invocation): Promise<void> {
   const { slipway, words, terminal, signal } = invocation
   const directory = words.text('directory')
   const found = await slipway.registry.getVersion({ name: versionReference(words.text('version')).name })
-  for (const { path, digest } of found.files) {
+  for (const { path, digest, sizeBytes } of found.files) {
     const line = progress(terminal, path)
-    const onProgress = (done: number, total: number) =>
-      line.update(done / total, `${bytesText(done)} of ${bytesText(total)}`)
+    const onProgress = (done: number) => line.update(done / Number(sizeBytes), bytesText(Number(sizeBytes)))
+    await mkdir(dirname(join(directory, path)), { recursive: true })
     await downloadFile(slipway.registry, digest, join(directory, path), { onProgress, signal })
     line.end()
   }
@@ -148,13 +149,9 @@ async function runGate(invocation: Invocation): Promise<void> {
   const { slipway, words, terminal, signal } = invocation
   const name = versionName(words.text('version'))
   const line = progress(terminal, 'gate')
-  let report: GateReport | undefined
-  for await (const step of slipway.registry.runGate({ name }, { signal })) {
-    line.update(step.percent / 100, step.stage)
-    report = step.report ?? report
-  }
+  const onProgress = (percent: number, stage: string) => line.update(percent / 100, stage)
+  const report = await judge(slipway.registry, name, onProgress, signal)
   line.end()
-  if (report === undefined) throw new Error('the gate ended without a report')
   showReport(invocation, report)
 }
 
