@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConfigError, type Environment } from '@slipway/config'
-import { openEmbeddedBus } from '@slipway/events'
+import { type EventBus, openEmbeddedBus, openKafkaBus } from '@slipway/events'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { createClient, createServer, implement } from '@slipway/rpc'
+import { createClient, createServer, implement, readTlsFiles } from '@slipway/rpc'
 import { migrate, openFileBlobs, openSqlite } from '@slipway/storage'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { Aliases } from './aliases.ts'
@@ -38,9 +38,11 @@ export async function start(env: Environment): Promise<RunningService> {
   const database = openSqlite<Schema>({ path: join(config.dataDirectory, 'registry', 'registry.db') })
   await migrate(database, migrations)
   const blobs = openFileBlobs({ directory: join(config.dataDirectory, 'registry', 'files') })
-  const bus = openEmbeddedBus({ path: join(config.dataDirectory, 'events.db') })
-  const control = createClient(ModelControlService, { address: config.inferenceAddress })
-  const inference = createClient(GRPCInferenceService, { address: config.inferenceAddress })
+  const bus = openBus(config)
+  const tls = config.tls && readTlsFiles(config.tls)
+  const toInference = { address: config.inferenceAddress, tls: tls?.client }
+  const control = createClient(ModelControlService, toInference)
+  const inference = createClient(GRPCInferenceService, toInference)
   const stopping = new AbortController()
 
   const ledger = new Ledger({ database, nowMicros })
@@ -64,6 +66,7 @@ export async function start(env: Environment): Promise<RunningService> {
   const server = createServer({
     implementations: [implement(RegistryService, service)],
     listen: config.listen,
+    tls: tls?.server,
     behindMesh: config.insecureBehindMesh,
     onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
   })
@@ -86,6 +89,11 @@ export async function start(env: Environment): Promise<RunningService> {
       await telemetry.shutdown()
     },
   }
+}
+
+function openBus({ kafkaBrokers, dataDirectory }: RegistryConfig): EventBus {
+  if (kafkaBrokers.length === 0) return openEmbeddedBus({ path: join(dataDirectory, 'events.db') })
+  return openKafkaBus({ brokers: kafkaBrokers, clientId: 'slipway-registry' })
 }
 
 function scoring(config: RegistryConfig) {
