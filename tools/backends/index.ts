@@ -4,7 +4,7 @@ import { type RunningPostgres, startPostgres } from './postgres.ts'
 import { Missing } from './process.ts'
 import { type RunningRedis, startRedis } from './redis.ts'
 
-export { type RunningKafka, startKafka } from './kafka.ts'
+export { type KafkaOptions, type RunningKafka, startKafka } from './kafka.ts'
 export { type RunningPostgres, startPostgres } from './postgres.ts'
 export { Missing } from './process.ts'
 export { type RunningRedis, startRedis } from './redis.ts'

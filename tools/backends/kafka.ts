@@ -9,6 +9,7 @@ import { freePorts, run, startServer, stopServer, waitForPort } from './process.
 
 /** A broker of its own, with a controller in the same process. */
 export interface RunningKafka {
+  /** The broker's own address, whatever it advertises. */
   readonly brokers: readonly string[]
   /** What it is, for people. */
   readonly description: string
@@ -23,19 +24,29 @@ export interface RunningKafka {
 const startTimeoutMs = 60_000
 const stopTimeoutMs = 20_000
 
-/** Starts Apache Kafka on loopback with settings for tests: small, quick to form groups, quick to come back. */
-export async function startKafka(): Promise<RunningKafka> {
-  const installation = await installKafka()
-  await makeClassArchive(installation)
-  return await startBroker(installation, [])
+/** How a broker differs from the usual one. */
+export interface KafkaOptions {
+  /** Where clients are told to go, such as a proxy before the broker; default the broker's own port. */
+  readonly advertisedPort?: number
 }
 
-async function startBroker(installation: KafkaInstallation, moreOptions: readonly string[]): Promise<RunningKafka> {
+/** Starts Apache Kafka on loopback with settings for tests: small, quick to form groups, quick to come back. */
+export async function startKafka(options: KafkaOptions = {}): Promise<RunningKafka> {
+  const installation = await installKafka()
+  await makeClassArchive(installation)
+  return await startBroker(installation, [], options)
+}
+
+async function startBroker(
+  installation: KafkaInstallation,
+  moreOptions: readonly string[],
+  { advertisedPort }: KafkaOptions = {},
+): Promise<RunningKafka> {
   const directory = await mkdtemp(join(tmpdir(), 'slipway-kafka-'))
   const [port = 0, controllerPort = 0] = await freePorts(2)
   const configPath = join(directory, 'server.properties')
   await mkdir(join(directory, 'data'))
-  await writeFile(configPath, settings(port, controllerPort, join(directory, 'data')))
+  await writeFile(configPath, settings(port, controllerPort, advertisedPort ?? port, join(directory, 'data')))
   const { java, classPath, archivePath } = installation
   const archive = existsSync(archivePath) ? [`-XX:SharedArchiveFile=${archivePath}`] : []
   const fast = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto', ...archive]
@@ -87,14 +98,14 @@ async function makeClassArchive(installation: KafkaInstallation): Promise<void> 
   if (existsSync(partial)) await rename(partial, archivePath)
 }
 
-function settings(port: number, controllerPort: number, dataDirectory: string): string {
+function settings(port: number, controllerPort: number, advertisedPort: number, dataDirectory: string): string {
   return Object.entries({
     'process.roles': 'broker,controller',
     'node.id': 1,
     'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
     'controller.listener.names': 'CONTROLLER',
     listeners: `BROKER://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `BROKER://127.0.0.1:${port}`,
+    'advertised.listeners': `BROKER://127.0.0.1:${advertisedPort}`,
     'listener.security.protocol.map': 'BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT',
     'inter.broker.listener.name': 'BROKER',
     'log.dirs': dataDirectory,

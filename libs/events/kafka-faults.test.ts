@@ -1,0 +1,114 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type RunningKafka, startKafka } from '../../tools/backends/index.ts'
+import type { EventBus } from './bus.ts'
+import { collect, numberOf, numbers, recordOf, unique } from './contract.ts'
+import { openKafkaBus } from './kafka.ts'
+import { type KafkaProxy, startKafkaProxy } from './kafka-proxy.fixture.ts'
+
+const isWanted = process.env.SLIPWAY_TEST_KAFKA !== undefined
+const keys = 5
+
+describe.skipIf(!isWanted)('a Kafka bus under faults', () => {
+  let proxy: KafkaProxy
+  let kafka: RunningKafka
+  const opened: EventBus[] = []
+
+  beforeAll(async () => {
+    proxy = await startKafkaProxy()
+    kafka = await startKafka({ advertisedPort: proxy.port })
+    proxy.target(Number(kafka.brokers[0]?.split(':')[1]))
+  })
+
+  afterAll(async () => {
+    await Promise.all(opened.map((bus) => bus.close()))
+    await kafka?.stop()
+    await proxy?.close()
+  })
+
+  function open(): EventBus {
+    const bus = openKafkaBus({
+      brokers: [`127.0.0.1:${proxy.port}`],
+      clientId: 'slipway-faults',
+      sessionTimeoutMs: 1000,
+      rebalanceTimeoutMs: 3000,
+    })
+    opened.push(bus)
+    return bus
+  }
+
+  test('answers cut on their way: nothing acknowledged is lost, nothing stands twice in the log, all in order', async () => {
+    const topic = unique('cut')
+    const bus = open()
+    const acknowledged: number[] = []
+    let next = 0
+    const publisher = async (): Promise<void> => {
+      while (next < 400) {
+        const number = next++
+        if (number % 40 === 20) proxy.cutAnswers(1)
+        await bus.publish([recordOf(topic, `key-${number % keys}`, number)])
+        acknowledged.push(number)
+      }
+    }
+    await Promise.all(Array.from({ length: 8 }, publisher))
+    expect(proxy.cut).toBeGreaterThan(5)
+    expect(acknowledged).toHaveLength(400)
+    expect(await logOf(topic)).toEqual(byKey(numbers(0, 400)))
+  })
+
+  test('a broker killed with -9 under load: nothing acknowledged is lost, an idempotent reader sees nothing twice', async () => {
+    const topic = unique('killed')
+    const bus = open()
+    const seen = new Map<number, number>()
+    const subscription = await open().subscribe({
+      topics: [topic],
+      group: unique('group'),
+      handle: async (batch) => {
+        for (const record of batch) seen.set(numberOf(record), (seen.get(numberOf(record)) ?? 0) + 1)
+      },
+    })
+    let running = true
+    const acknowledged: number[] = []
+    let next = 0
+    const publisher = async (): Promise<void> => {
+      while (running) {
+        const first = next
+        next += 20
+        await bus.publish(numbers(first, first + 20).map((number) => recordOf(topic, `key-${number % keys}`, number)))
+        acknowledged.push(...numbers(first, first + 20))
+        await sleep(2)
+      }
+    }
+    const publishing = Promise.all([publisher(), publisher()])
+    for (const goal of [200, 400, 600]) {
+      await expect.poll(() => acknowledged.length, { timeout: 20_000 }).toBeGreaterThan(goal)
+      await kafka.kill()
+      const before = acknowledged.length
+      await kafka.restart()
+      await expect.poll(() => acknowledged.length, { timeout: 30_000 }).toBeGreaterThan(before)
+    }
+    running = false
+    await publishing
+    await subscription.caughtUp()
+    acknowledged.sort((a, b) => a - b)
+    expect(acknowledged.filter((number) => !seen.has(number))).toEqual([])
+    expect(await logOf(topic)).toEqual(byKey(numbers(0, next)))
+  }, 120_000)
+
+  /** What stands in the log, by key. */
+  async function logOf(topic: string): Promise<Record<string, number[]>> {
+    const reader = await collect(open(), { topics: [topic] })
+    await reader.caughtUp()
+    await reader.stop()
+    return Object.fromEntries(
+      Map.groupBy(reader.records, (record) => record.key)
+        .entries()
+        .map(([key, records]) => [key, records.map(numberOf)]),
+    )
+  }
+
+  function byKey(all: number[]): Record<string, number[]> {
+    const groups = Map.groupBy(all, (number) => `key-${number % keys}`)
+    return Object.fromEntries(groups)
+  }
+})
