@@ -26,9 +26,13 @@ export interface PredictHead {
   readonly instances: readonly InstanceHead[]
 }
 
-/** Statuses of a feature; the numbers of `slipway.features.v1.FeatureStatus` and of the prediction log. */
+// Statuses of a feature: the numbers of `slipway.features.v1.FeatureStatus` and of the prediction log.
+
+/** The feature has a value. */
 export const PRESENT = 1
+/** The feature is null. */
 export const NULL_VALUE = 2
+/** There is no value for the feature. */
 export const NOT_FOUND = 3
 
 const PREDICTION_ID = /^[A-Za-z0-9_.:-]{8,128}$/
