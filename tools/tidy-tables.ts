@@ -17,7 +17,11 @@ export const adapters: readonly AdapterRule[] = [
   { name: /^@connectrpc\//, in: [], tests: true },
   { name: /^kafkajs$/, in: [/^libs\/events\/kafka[\w-]*\.ts$/], tests: true },
   { name: /^kysely$/, in: [/^libs\/storage\//, /^services\/[\w-]+\/([\w-]+\/)?[\w-]+\.ts$/], types: true },
-  { name: /^@duckdb\//, in: [/^services\/feature-store\//, /^examples\/flights\//], tests: true },
+  {
+    name: /^@duckdb\//,
+    in: [/^services\/feature-store\//, /^examples\/flights\//, /^libs\/models\/parquet\.ts$/],
+    tests: true,
+  },
   { name: /^onnxruntime-node$/, in: [/^services\/inference\//, /^bench\//], tests: true },
   { name: /^vega-datasets$/, in: [/^examples\/flights\//] },
   { name: /^@opentelemetry\/sdk-/, in: [/^libs\/telemetry\//], tests: true },
@@ -30,7 +34,7 @@ export const entries: readonly RegExp[] = [
   /(^|\/)main\.ts$/,
   /^libs\/client\/cli\.ts$/,
   /(^|\/)[\w-]*worker\.ts$/,
-  /^tools\/(bootstrap\.mjs|(test|verify|generate|breaking|command)\.ts)$/,
+  /^tools\/(bootstrap\.mjs|(test|verify|generate|breaking|command|quiet-logs)\.ts)$/,
   /^tools\/backends\//,
 ]
 
