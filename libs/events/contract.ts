@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
 import { afterEach, expect, test } from 'vitest'
 import { type EventBus, type EventRecord, limits, type ReceivedRecord, type SubscribeOptions } from './bus.ts'
 import { deadLetterHeader, Poison } from './poison.ts'
+import { numberOf, numbers, recordOf, unique } from './record.fixture.ts'
 
 /** What a contract test needs to know of an adapter. */
 export interface EventBusUnderTest {
@@ -273,26 +273,6 @@ export async function collect(
     ...options,
   })
   return { records, values: () => records.map(numberOf), caughtUp: subscription.caughtUp, stop: subscription.stop }
-}
-
-/** A name that no other test uses. */
-export function unique(prefix: string): string {
-  return `${prefix}-${randomUUID()}`
-}
-
-/** A record that carries a number. */
-export function recordOf(topic: string, key: string, number: number): EventRecord {
-  return { topic, key, value: Buffer.from(String(number)), headers: {} }
-}
-
-/** The number that a record carries. */
-export function numberOf(record: EventRecord): number {
-  return Number(Buffer.from(record.value).toString())
-}
-
-/** The integers of a range. */
-export function numbers(from: number, to: number): number[] {
-  return Array.from({ length: to - from }, (_, index) => from + index)
 }
 
 function recordsOf(topic: string, from: number, to: number): EventRecord[] {

@@ -150,7 +150,8 @@ function serve(port: MessagePort, { path }: { path: string }): void {
   }
 
   const polling = setInterval(poll, pollIntervalMs)
-  let pruning = setTimeout(prune, pruneIntervalMs)
+  let pruning: NodeJS.Timeout | undefined
+  prune()
   port.on('message', (request: Request) => {
     waiting.push(request)
     if (waiting.length === 1) setImmediate(flush)

@@ -2,9 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type RunningKafka, startKafka } from '../../tools/backends/index.ts'
 import type { EventBus } from './bus.ts'
-import { collect, numberOf, numbers, recordOf, unique } from './contract.ts'
+import { collect } from './contract.ts'
 import { openKafkaBus } from './kafka.ts'
 import { type KafkaProxy, startKafkaProxy } from './kafka-proxy.fixture.ts'
+import { numberOf, numbers, recordOf, unique } from './record.fixture.ts'
 
 const isWanted = process.env.SLIPWAY_TEST_KAFKA !== undefined
 const keys = 5
