@@ -36,6 +36,7 @@ export const entries: readonly RegExp[] = [
   /(^|\/)[\w-]*worker\.ts$/,
   /^tools\/(bootstrap\.mjs|(test|verify|generate|breaking|command|quiet-logs)\.ts)$/,
   /^tools\/backends\//,
+  /^bench\//,
 ]
 
 /** Modules that decide and must not know the time, chance or the outside. */

@@ -105,6 +105,9 @@ describe('a fixture that breaks a rule is found', () => {
     expect(violations(file('libs/rpc/a.ts', "import '../events/b.ts'", "import './b.ts'"))).toEqual([
       '1 imports stay inside the package: ../events/b.ts leaves libs/rpc',
     ])
+    const starts = "import { startKafka } from '../../tools/backends/index.ts'"
+    expect(violations(file('libs/rpc/a.test.ts', starts))).toEqual([])
+    expect(violations(file('libs/rpc/a.ts', starts))).toHaveLength(1)
   })
 
   test('a third-party package outside its adapter', () => {
