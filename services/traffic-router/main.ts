@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ConfigError, type Environment } from '@slipway/config'
-import { openEmbeddedBus, openSpool } from '@slipway/events'
+import { openEmbeddedBus, openKafkaBus, openSpool } from '@slipway/events'
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
 import { createServer, implement, readTlsFiles } from '@slipway/rpc'
 import { logger, startTelemetry } from '@slipway/telemetry'
@@ -36,7 +36,11 @@ export async function start(env: Environment): Promise<RunningService> {
   const telemetry = startTelemetry({ serviceName: 'slipway-traffic-router', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
   const store = await openEndpointStore(join(config.dataDirectory, 'router.db'))
-  const bus = openEmbeddedBus({ path: config.eventsPath })
+  const brokers = config.kafkaBrokers
+  const bus =
+    brokers.length === 0
+      ? openEmbeddedBus({ path: config.eventsPath })
+      : openKafkaBus({ brokers, clientId: 'slipway-traffic-router' })
   const spool = openSpool({
     bus,
     directory: join(config.dataDirectory, 'spool'),
