@@ -52,8 +52,8 @@ function drawVersion(terminal: Terminal, version: VersionReport, options: Pictur
     ...(version.problem === '' ? [] : [styled(terminal, 'yellow', version.problem)]),
     '',
   ]
-  const byEffect = version.features.toSorted((a, b) => (b.verdict?.effect ?? 0) - (a.verdict?.effect ?? 0))
-  return `${lines.join('\n')}\n${byEffect.map((feature) => drawFeature(terminal, feature, options)).join('\n')}`
+  const loudestFirst = version.features.toSorted((a, b) => (b.verdict?.alarmRatio ?? 0) - (a.verdict?.alarmRatio ?? 0))
+  return `${lines.join('\n')}\n${loudestFirst.map((feature) => drawFeature(terminal, feature, options)).join('\n')}`
 }
 
 function drawFeature(terminal: Terminal, feature: FeatureReport, options: PictureOptions): string {
@@ -61,8 +61,6 @@ function drawFeature(terminal: Terminal, feature: FeatureReport, options: Pictur
   const name = verdict?.name ?? ''
   const state = verdict?.state ?? VerdictState.UNSPECIFIED
   const [word, style] = verdicts.get(state) ?? ['not judged', 'dim']
-  const reference = shares(feature.referenceCounts)
-  const current = shares(feature.currentCounts)
   const effect =
     verdict === undefined || state === VerdictState.INSUFFICIENT_DATA
       ? ''
@@ -73,11 +71,20 @@ function drawFeature(terminal: Terminal, feature: FeatureReport, options: Pictur
   const head = [`${styled(terminal, 'bold', name)}  ${styled(terminal, style, word)}`, effect, sizes]
     .filter(Boolean)
     .join('  ')
+  const reason = verdict?.reason ? `  ${styled(terminal, 'yellow', verdict.reason)}\n` : ''
   const full = state === VerdictState.DRIFT || options.inFull(name)
   const body = full
-    ? drawCells(terminal, cellLabels(feature.cells), reference, current)
-    : drawSparklines(terminal, reference, current)
-  return `${head}\n${body}`
+    ? drawDistribution(terminal, feature)
+    : drawSparklines(terminal, shares(feature.referenceCounts), shares(feature.currentCounts))
+  return `${head}\n${reason}${body}`
+}
+
+/** Every cell that is not empty, the reference's share and the window's side by side. */
+export function drawDistribution(
+  terminal: Terminal,
+  { cells, referenceCounts, currentCounts }: Pick<FeatureReport, 'cells' | 'currentCounts' | 'referenceCounts'>,
+): string {
+  return drawCells(terminal, cellLabels(cells), shares(referenceCounts), shares(currentCounts))
 }
 
 function drawCells(

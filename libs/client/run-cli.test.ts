@@ -42,10 +42,13 @@ const report = create(ReportSchema, {
             name: 'distance',
             state: VerdictState.DRIFT,
             effect: 0.75,
+            alarmRatio: 40,
+
             effectLow: 0.71,
             effectHigh: 0.79,
             pValue: 1e-40,
             pThreshold: 2.1e-5,
+            reason: 'the tail is not calibrated',
             sampleSize: 1204n,
             referenceSize: 50_000n,
           },
@@ -181,7 +184,7 @@ test('feedback needs exactly one outcome', async () => {
   expect(await slipway('feedback flight-delay prediction-1 --label 1 --reward 2')).toMatchObject({ code: 2 })
 })
 
-test('the report draws drifting features in full, largest effect first, and the others in a line', async () => {
+test('the report draws drifting features in full, loudest first, and the others in a line', async () => {
   const { code, out } = await slipway('report flight-delay')
   expect(code).toBe(0)
   expect(out).toMatchInlineSnapshot(`
@@ -194,6 +197,7 @@ test('the report draws drifting features in full, largest effect first, and the 
     20 480 predictions, 97.0 % labelled: logLoss 0.412
 
     distance  DRIFT  effect 0.75 (0.71 to 0.79), p 1.0e-40 against 2.1e-5  1 204 rows against 50 000
+      the tail is not calibrated
                    reference                               window
       [0, 500)      50.0 % ████████████████████             25.0 % ██████████
       [500, 1000]   50.0 % ████████████████████              0.0 %

@@ -8,7 +8,7 @@ import {
   MonitorSchema,
   VerdictState,
 } from '@slipway/proto/slipway/drift/v1/monitor'
-import { drawReport } from '../drift-picture.ts'
+import { drawDistribution, drawReport } from '../drift-picture.ts'
 import { allPages, type Command, type Invocation, show, showList, showMessage, showNext } from '../invocation.ts'
 import { momentText, parseMoment } from '../moment.ts'
 import { endpointName, incidentName, monitorName, shortName, versionName } from '../resource-name.ts'
@@ -232,6 +232,9 @@ function describeIncident(terminal: Terminal, found: Incident): string {
     ]),
     '\n',
     table(['evidence', 'verdict', 'effect', '95 % interval', 'p', 'p threshold', 'rows', 'window end'], rows),
+    ...found.distributions.map(
+      (distribution) => `\n${styled(terminal, 'bold', distribution.name)}\n${drawDistribution(terminal, distribution)}`,
+    ),
   ].join('')
 }
 
