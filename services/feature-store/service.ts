@@ -1,0 +1,194 @@
+/** The handlers of the feature store: each checks its request, calls one thing and maps the result. */
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import {
+  AsOf,
+  type DownloadDatasetRequest,
+  type DownloadDatasetResponseSchema,
+  type FeatureStoreService,
+  type GetOnlineFeaturesRequest,
+  type GetOnlineFeaturesResponseSchema,
+  type WriteFeaturesResponseSchema,
+  WriteOutcome,
+} from '@slipway/proto/slipway/features/v1/feature_store_service'
+import type { FeatureRow } from '@slipway/proto/slipway/features/v1/value'
+import { Code, Failure, type Handlers } from '@slipway/rpc'
+import type { BlobStore } from '@slipway/storage'
+import type { Datasets } from './datasets.ts'
+import type { FeatureServices } from './feature-services.ts'
+import type { OnlineStore } from './online-store/online-store.ts'
+import { pageOf, pageSizeOf, pageToken } from './pages.ts'
+import type { Parts } from './parts.ts'
+import { readOnline } from './reads.ts'
+import { inUse } from './refusals.ts'
+import { receiveSpine } from './spines.ts'
+import { type Clock, microsFromTimestamp } from './time.ts'
+import type { Views } from './views.ts'
+import type { RowResult, Writes } from './writes.ts'
+
+/** What the service answers from. */
+export interface FeatureStoreParts {
+  readonly views: Views
+  readonly services: FeatureServices
+  readonly writes: Writes
+  readonly online: OnlineStore
+  readonly parts: Parts
+  readonly datasets: Datasets
+  readonly blobs: BlobStore
+  readonly clock: Clock
+  readonly maxSpineBytes: number
+  /** Aborted when the service stops. */
+  readonly stopping: AbortSignal
+}
+
+/** The handlers of the feature store. */
+export function createFeatureStoreService(parts: FeatureStoreParts): Handlers<typeof FeatureStoreService> {
+  const { views, services, datasets, blobs, stopping } = parts
+  return {
+    ...definitionHandlers(parts),
+    writeFeatures: async ({ rows }) => await write(parts, rows),
+    streamWriteFeatures: async function* (requests) {
+      for await (const { rows } of requests) yield { result: await write(parts, rows) }
+    },
+    getOnlineFeatures: async (request) => await getOnlineFeatures(parts, request),
+    uploadSpine: async (requests) => await receiveSpine(requests, { blobs, maxBytes: parts.maxSpineBytes }),
+    getSpineUpload: async ({ uploadId }) => {
+      const { receivedBytes } = await blobs.stage(uploadId)
+      return { receivedBytes: BigInt(receivedBytes) }
+    },
+    createTrainingSet: (request, call) => datasets.create(request, AbortSignal.any([call.signal, stopping])),
+    getDataset: async ({ name }) => await datasets.get(name),
+    listDatasets: async ({ pageSize, pageToken: token }) => {
+      const size = pageSizeOf(pageSize)
+      const found = await datasets.list(size + 1, pageToken.parse(token))
+      const last = found[size - 1]
+      return {
+        datasets: found.slice(0, size),
+        nextPageToken: found.length > size && last !== undefined ? pageToken.make(last.name) : '',
+      }
+    },
+    downloadDataset: (request) => download(parts, request),
+    deleteFeatureView: async ({ name, etag }) => {
+      const user = services.userOf(views.get(name).version.id)
+      if (user !== undefined) throw inUse(name, user)
+      const { message, version } = await views.remove(name, etag)
+      await parts.online.drop(version.tableId)
+      parts.parts.drop(version.tableId)
+      return message
+    },
+  }
+}
+
+type DefinitionMethods =
+  | `${'create' | 'get' | 'delete'}Entity`
+  | `${'create' | 'get' | 'update'}FeatureView`
+  | `${'create' | 'get' | 'update' | 'delete'}FeatureService`
+  | 'listEntities'
+  | 'listFeatureViews'
+  | 'listFeatureServices'
+
+function definitionHandlers({
+  views,
+  services,
+}: FeatureStoreParts): Pick<Handlers<typeof FeatureStoreService>, DefinitionMethods> {
+  return {
+    createEntity: async ({ entity }) => await views.createEntity(required(entity, 'entity')),
+    getEntity: async ({ name }) => views.getEntity(name),
+    listEntities: async ({ pageSize, pageToken: token }) => {
+      const { items, nextPageToken } = pageOf(views.entities(), pageSize, token)
+      return { entities: items, nextPageToken }
+    },
+    deleteEntity: async ({ name, etag }) => await views.deleteEntity(name, etag),
+    createFeatureView: async ({ featureView }) => await views.create(required(featureView, 'feature_view')),
+    getFeatureView: async ({ name, digest }) => views.get(name, digest).message,
+    listFeatureViews: async ({ pageSize, pageToken: token }) => {
+      const { items, nextPageToken } = pageOf(views.list(), pageSize, token)
+      return { featureViews: items, nextPageToken }
+    },
+    updateFeatureView: async ({ featureView, updateMask }) =>
+      await views.update(required(featureView, 'feature_view'), updateMask?.paths ?? []),
+    createFeatureService: async ({ featureService }) =>
+      await services.create(required(featureService, 'feature_service')),
+    getFeatureService: async ({ name, digest }) => services.get(name, digest).message,
+    listFeatureServices: async ({ pageSize, pageToken: token }) => {
+      const { items, nextPageToken } = pageOf(services.list(), pageSize, token)
+      return { featureServices: items, nextPageToken }
+    },
+    updateFeatureService: async ({ featureService, updateMask }) =>
+      await services.update(required(featureService, 'feature_service'), updateMask?.paths ?? []),
+    deleteFeatureService: async ({ name, etag }) => await services.remove(name, etag),
+  }
+}
+
+async function write(
+  { writes }: FeatureStoreParts,
+  rows: readonly FeatureRow[],
+): Promise<MessageInitShape<typeof WriteFeaturesResponseSchema>> {
+  const results = await writes.write(rows)
+  const count = (outcome: string) =>
+    results.filter((result) => 'outcome' in result && result.outcome === outcome).length
+  const appliedCount = count('applied')
+  return {
+    appliedCount,
+    staleCount: count('stale'),
+    duplicateCount: count('duplicate'),
+    rejected: results.flatMap((result, index) => {
+      if (!('problem' in result)) return []
+      const { field, code, description } = result.problem
+      return [{ index, field, code, reason: `${field}: ${description}` }]
+    }),
+    outcomes: appliedCount === rows.length ? [] : results.map(wireOutcome),
+  }
+}
+
+function wireOutcome(result: RowResult): WriteOutcome {
+  if ('problem' in result) return WriteOutcome.REJECTED
+  return { applied: WriteOutcome.APPLIED, stale: WriteOutcome.STALE, duplicate: WriteOutcome.DUPLICATE }[result.outcome]
+}
+
+async function getOnlineFeatures(
+  { services, online, clock }: FeatureStoreParts,
+  request: GetOnlineFeaturesRequest,
+): Promise<MessageInitShape<typeof GetOnlineFeaturesResponseSchema>> {
+  const { selection, asOf, visibility, includeStale } = request
+  const service =
+    selection.case === 'featureService' ? services.get(selection.value, request.featureServiceDigest) : undefined
+  const columns =
+    service?.columns ??
+    services.resolve(selection.case === 'features' ? selection.value.features : [], 'features.features')
+  const vectors = await readOnline(online, {
+    columns,
+    entityRows: request.entityRows,
+    timeMicros: asOf === undefined ? clock() : microsFromTimestamp(asOf),
+    visibility: visibility === AsOf.EVENT ? 'event' : 'known',
+    includeStale,
+  })
+  return {
+    features: columns.map(({ reference }) => reference),
+    types: columns.map(({ type }) => type),
+    vectors,
+    featureServiceDigest: service?.message.digest ?? '',
+  }
+}
+
+async function* download(
+  { datasets, blobs }: FeatureStoreParts,
+  { name, path, offset }: DownloadDatasetRequest,
+): AsyncGenerator<MessageInitShape<typeof DownloadDatasetResponseSchema>> {
+  const { digest, sizeBytes } = await datasets.file(name, path)
+  if (offset > sizeBytes) {
+    const message = `the file has ${sizeBytes} bytes, and ${offset} lies behind them`
+    throw new Failure(Code.OUT_OF_RANGE, 'OFFSET_OUT_OF_RANGE', message)
+  }
+  let at = offset
+  for await (const chunk of blobs.read(digest, { offset: Number(offset) })) {
+    yield { offset: at, chunk, sizeBytes }
+    at += BigInt(chunk.length)
+  }
+  // An empty answer would not tell the size.
+  if (at === offset) yield { offset: at, sizeBytes }
+}
+
+function required<T>(value: T | undefined, field: string): T {
+  if (value === undefined) throw Failure.invalid(field, 'must be set')
+  return value
+}
