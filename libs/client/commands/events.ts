@@ -49,9 +49,10 @@ async function readEvents(invocation: Invocation): Promise<void> {
   const from = readStart(words.optional('from'))
   const bus = openBus(invocation)
   const enough = new AbortController()
+  const ended = aborted(AbortSignal.any([signal, enough.signal]))
   let shown = 0
   try {
-    const subscription = await bus.subscribe({
+    const subscribing = bus.subscribe({
       topics: [topic.name],
       // A group of its own: what is read here is missing nowhere else.
       group: `slipway-cli-${randomUUID()}`,
@@ -65,7 +66,9 @@ async function readEvents(invocation: Invocation): Promise<void> {
         if (shown >= most) enough.abort()
       },
     })
-    const ended = aborted(AbortSignal.any([signal, enough.signal]))
+    // A broker that is away is waited for, as long as nobody presses Ctrl-C.
+    const subscription = await Promise.race([subscribing, ended])
+    if (subscription === undefined) return
     await (words.flag('follow') ? ended : Promise.race([subscription.caughtUp(), ended]))
     await subscription.stop()
   } finally {
@@ -117,9 +120,9 @@ function decode(schema: DescMessage, value: Uint8Array) {
   }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    signal.addEventListener('abort', () => resolve(), { once: true })
+    if (signal.aborted) resolve(undefined)
+    signal.addEventListener('abort', () => resolve(undefined), { once: true })
   })
 }
