@@ -1,6 +1,6 @@
 import type { Http2Server, ServerHttp2Session } from 'node:http2'
 import { constants } from 'node:http2'
-import type { Socket } from 'node:net'
+import { Server as NetServer, type Socket } from 'node:net'
 
 /** The highest stream number: a GOAWAY with it refuses nothing, it only asks the peer to open no more. */
 const LAST_STREAM_ID = 2 ** 31 - 1
@@ -16,11 +16,18 @@ const PING_DELAY_MS = 10
 export class Connections {
   readonly #sessions = new Set<ServerHttp2Session>()
   readonly #sockets = new Set<Socket>()
+  readonly #listening = new Set<Http2Server>()
 
   /** Adds all connections of an HTTP/2 server, each until it closes. */
   watch(http2Server: Http2Server): void {
+    this.#listening.add(http2Server)
     http2Server.on('session', (session) => keep(this.#sessions, session))
     http2Server.on('connection', (socket: Socket) => keep(this.#sockets, socket))
+  }
+
+  /** Accepts no more connections. An HTTP/2 server's own `close` would also close those that are there. */
+  refuseNew(): void {
+    for (const http2Server of this.#listening) NetServer.prototype.close.call(http2Server)
   }
 
   /**

@@ -4,7 +4,7 @@ import { Code } from './code.ts'
 import { Failure } from './failure.ts'
 import { FrameWriter } from './frame-writer.ts'
 import { FrameReader, tooLarge } from './framing.ts'
-import type { LeanSession } from './lean-session.ts'
+import { connectionLost, type LeanSession } from './lean-session.ts'
 import type { ClientLimits } from './limits.ts'
 import { decodeStatus, parseCode, percentDecode, STATUS_DETAILS_KEY } from './status.ts'
 import { MAX_TIMER_MS } from './timeout.ts'
@@ -35,6 +35,7 @@ export class LeanCall {
   readonly #maxRequestBytes: number
   readonly #timer: NodeJS.Timeout | undefined
   #outcome: { readonly failure: Failure | undefined } | undefined
+  #error: Error | undefined
   #over = false
 
   constructor(
@@ -60,7 +61,9 @@ export class LeanCall {
     stream.on('response', (headers) => this.#headers(headers))
     stream.on('trailers', (headers) => this.#status(headers))
     stream.on('data', (chunk: Buffer) => this.#data(chunk))
-    stream.on('error', ignore) // always followed by `close`
+    stream.on('error', (error) => {
+      this.#error = error // `close` follows
+    })
     stream.on('close', () => this.#close())
     if (listener.drain !== undefined) stream.on('drain', () => listener.drain?.())
   }
@@ -88,17 +91,16 @@ export class LeanCall {
     this.end()
   }
 
-  /** Ends the call from this side. */
+  /** Ends the call from this side; the listener hears of it before long, but not inside this call. */
   cancel(failure: Failure): void {
     if (this.#over) return
-    this.#outcome ??= { failure }
-    this.#finish()
-    this.#stream.close(constants.NGHTTP2_CANCEL)
+    this.#fail(failure)
+    process.nextTick(() => this.#finish())
   }
 
   #fits(message: Uint8Array): boolean {
     if (message.length > this.#maxRequestBytes) this.cancel(tooLarge(message.length, this.#maxRequestBytes))
-    return !this.#over
+    return this.#outcome === undefined
   }
 
   #headers(headers: IncomingHttpHeaders): void {
@@ -134,7 +136,8 @@ export class LeanCall {
   }
 
   #close(): void {
-    this.#outcome ??= { failure: this.#session.lost ?? resetFailure(this.#stream.rstCode) }
+    const lost = this.#session.gone ? connectionLost(this.#error) : undefined
+    this.#outcome ??= { failure: lost ?? resetFailure(this.#stream.rstCode) }
     this.#finish()
   }
 
@@ -145,8 +148,6 @@ export class LeanCall {
     this.#listener.closed(this.#outcome?.failure)
   }
 }
-
-const ignore = (): void => {}
 
 /** Reason of a failure for a call that the server never looked at: it may be sent again whatever it does. */
 export const REFUSED = 'REFUSED'

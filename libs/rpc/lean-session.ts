@@ -32,7 +32,6 @@ export class LeanSession {
   readonly #limits: ClientLimits
   readonly #onLeaving: () => void
   #leaving = false
-  #lost: Failure | undefined
   #calls = 0
   #keepalive: NodeJS.Timeout | undefined
 
@@ -45,11 +44,11 @@ export class LeanSession {
     const scheme = options.tls === undefined ? 'http' : 'https'
     this.#http2 = connect(`${scheme}://${options.address}`, { settings, ...tlsOptions(options.tls) })
     this.#http2.on('connect', () => this.#http2.setLocalWindowSize(connectionWindowBytes))
-    this.#http2.on('error', (error) => this.#lose(error))
+    this.#http2.on('error', () => this.#leave())
     this.#http2.on('goaway', () => this.#leave())
     this.#http2.on('close', () => {
       clearInterval(this.#keepalive)
-      this.#lose(undefined)
+      this.#leave()
     })
     this.#http2.unref()
   }
@@ -64,9 +63,9 @@ export class LeanSession {
     return this.#calls
   }
 
-  /** Why the connection is gone; undefined while it is there. */
-  get lost(): Failure | undefined {
-    return this.#lost
+  /** Whether the connection is gone, with every call that was on it. */
+  get gone(): boolean {
+    return this.#http2.destroyed
   }
 
   /** Opens a stream. */
@@ -98,16 +97,10 @@ export class LeanSession {
 
   #ping(): void {
     const timeout = setTimeout(() => {
-      this.#lose(new Error('the server does not answer'))
-      this.#http2.destroy(undefined, constants.NGHTTP2_CANCEL)
+      this.#http2.destroy(new Error('the server does not answer'), constants.NGHTTP2_CANCEL)
     }, this.#limits.keepaliveTimeoutMs)
     const sent = !this.#http2.destroyed && this.#http2.ping(() => clearTimeout(timeout))
     if (!sent) clearTimeout(timeout)
-  }
-
-  #lose(cause: Error | undefined): void {
-    this.#lost ??= new Failure(Code.UNAVAILABLE, 'CONNECTION_LOST', connectionMessage(cause), { cause })
-    this.#leave()
   }
 
   #leave(): void {
@@ -117,8 +110,11 @@ export class LeanSession {
   }
 }
 
-const connectionMessage = (cause: Error | undefined): string =>
-  cause === undefined ? 'the connection was closed' : `no connection: ${cause.message}`
+/** UNAVAILABLE because there is no connection, or none any more. */
+export function connectionLost(cause: Error | undefined): Failure {
+  const message = cause === undefined ? 'the connection was closed' : `no connection: ${cause.message}`
+  return new Failure(Code.UNAVAILABLE, 'CONNECTION_LOST', message, { cause })
+}
 
 function tlsOptions(tls: ClientTls | undefined): Record<string, unknown> {
   if (tls === undefined) return {}

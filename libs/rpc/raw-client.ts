@@ -27,7 +27,7 @@ export interface RawChannelOptions {
  * A lean client in raw bytes: a few connections and what goes over them.
  *
  * 1. Nothing connects before the first call. A lost or leaving connection is replaced by the next call that needs it.
- * 2. A call is not sent twice, unless the server refused it unseen: then once more, on another connection.
+ * 2. A call is not sent twice, unless it was refused unseen because its connection is leaving: then on another one.
  * 3. Deadline, cancellation and trace of the call that is being answered are inherited, as with `createClient`.
  */
 export interface RawChannel {
@@ -106,10 +106,7 @@ class Channel implements RawChannel {
       headers[name] = value
     })
     try {
-      const answer = await this.#attempt(headers, request, scope).catch((failure: Failure) => {
-        if (failure.reason !== REFUSED) throw failure
-        return this.#attempt(headers, request, scope)
-      })
+      const answer = await this.#unrefused(headers, request, scope)
       record?.end(undefined)
       return answer
     } catch (error) {
@@ -141,6 +138,17 @@ class Channel implements RawChannel {
   close(): void {
     for (const session of this.#sessions) session?.close()
     this.#sessions.fill(undefined)
+  }
+
+  /** Every connection may turn out to be leaving; the one that then is made new is not. */
+  async #unrefused(headers: OutgoingHttpHeaders, request: Uint8Array, scope: CallScope): Promise<Buffer> {
+    for (let left = this.#sessions.length; ; left--) {
+      try {
+        return await this.#attempt(headers, request, scope)
+      } catch (error) {
+        if (left === 0 || !(error instanceof Failure) || error.reason !== REFUSED) throw error
+      }
+    }
   }
 
   #attempt(headers: OutgoingHttpHeaders, request: Uint8Array, scope: CallScope): Promise<Buffer> {

@@ -123,6 +123,7 @@ class Server implements RpcServer {
   async #drain(graceMs: number): Promise<void> {
     this.health.drain()
     const endMs = performance.now() + graceMs
+    this.#connections.refuseNew()
     if (graceMs > 0) await this.#connections.announceEnd(graceMs)
     const closed = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()))
     await this.#active.drain(Math.max(0, endMs - performance.now()), this.#limits.drainQuietMs)
