@@ -29,6 +29,8 @@ export interface SpoolOptions {
   readonly maxBufferedBytes?: number
   /** Default `batch`. */
   readonly sync?: SpoolSync
+  /** How long a record waits for others to go with it, default 20. */
+  readonly lingerMs?: number
   /** How long the bus may take for a batch before records go to disk, default 1000. */
   readonly publishTimeoutMs?: number
 }
@@ -71,6 +73,7 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
   mkdirSync(options.directory, { recursive: true })
   const maxBufferedBytes = options.maxBufferedBytes ?? 64 * 1024 * 1024
   const publishTimeoutMs = options.publishTimeoutMs ?? 1000
+  const lingerMs = options.lingerMs ?? 20
   const stopping = new AbortController()
   const total = { offered: 0, recovered: 0, delivered: 0, spooled: 0, dropped: 0 }
   const buffer: EventRecord[] = []
@@ -82,6 +85,8 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
   let files: SpoolFiles | undefined
   let draining: Promise<void> | undefined
   let wake: () => void = () => undefined
+  let lingering: NodeJS.Timeout | undefined
+  let isDue = false
 
   function offer(record: EventRecord): boolean {
     total.offered += 1
@@ -94,8 +99,24 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
     buffer.push(record)
     bufferedBytes += bytes
     taken += 1
-    wake()
+    linger()
+    if (buffer.length >= batchRecords) wake()
     return true
+  }
+
+  /** Records wait a little for others, unless a batch is full or somebody waits for them. */
+  function linger(): void {
+    if (buffer.length === 0 || lingering !== undefined) return
+    lingering = setTimeout(() => {
+      lingering = undefined
+      isDue = true
+      wake()
+    }, lingerMs)
+  }
+
+  function isReady(): boolean {
+    if (buffer.length === 0) return false
+    return isDue || buffer.length >= batchRecords || flushes.length > 0 || stopping.signal.aborted
   }
 
   /** Takes records out of memory that are delivered, on disk or dropped. */
@@ -104,6 +125,7 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
     for (const record of batch) bufferedBytes -= recordBytes(record)
     settled += batch.length
     while (flushes[0] !== undefined && flushes[0].after <= settled) flushes.shift()?.resolve()
+    linger()
   }
 
   async function publish(records: readonly EventRecord[]): Promise<boolean> {
@@ -119,6 +141,7 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
   /** Moves the oldest records out of memory: to the bus, or to disk while others wait there. */
   async function move(spool: SpoolFiles): Promise<void> {
     const batch = buffer.slice(0, batchRecords)
+    isDue = false
     if (total.spooled === 0 && (await publish(batch))) {
       total.delivered += batch.length
       return settle(batch)
@@ -169,7 +192,7 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
       const news = new Promise<void>((resolve) => {
         wake = resolve
       })
-      if (buffer.length > 0) await move(spool)
+      if (isReady()) await move(spool)
       else await news
     }
     await draining
@@ -203,12 +226,16 @@ export function openSpool(options: SpoolOptions): SpooledProducer {
     counts,
     flush: () => {
       if (settled === taken) return Promise.resolve()
-      return new Promise((resolve) => flushes.push({ after: taken, resolve }))
+      return new Promise((resolve) => {
+        flushes.push({ after: taken, resolve })
+        wake()
+      })
     },
     close: async () => {
       stopping.abort()
       wake()
       await running
+      clearTimeout(lingering)
       stopObserving()
     },
   }
