@@ -75,8 +75,10 @@ function checkStrings(
     const length = bytes.readUInt32LE(at)
     at += 4
     if (at + length > end) throw refuse('incomplete string data')
-    if (!isUtf8(bytes.subarray(at, at + length)))
-      throw refuse('a string that is not UTF-8, which the runtime cannot carry,')
+    // The runtime takes text, and ends it at a NUL: bytes that it would change are refused.
+    const text = bytes.subarray(at, at + length)
+    if (!isUtf8(text) || text.includes(0))
+      throw refuse('a string that is not UTF-8 or has a NUL, which the runtime cannot carry,')
     at += length
     count++
   }
