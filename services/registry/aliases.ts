@@ -24,6 +24,8 @@ export interface MoveRequest {
   readonly name: string
   readonly etag: string
   readonly reason: string
+  /** The same id moves once; empty: every request counts for itself. */
+  readonly requestId: string
 }
 
 /** Moves and reads aliases. */
@@ -40,17 +42,21 @@ export class Aliases {
     if (isReservedAlias(key.alias)) throw Failure.invalid('name', `'${key.alias}' is reserved: choose another alias`)
     if (target.modelId !== key.modelId) throw Failure.invalid('version', 'must be a version of the same model')
     return await this.#ledger.change(actor, async (change) => {
+      const repeated = await moveByRequest(change.sql, key, request.requestId)
+      if (repeated !== undefined) return await toAlias(change.sql, repeated)
       const version = await requireVersion(change.sql, target)
       const current = await newestMove(change.sql, key)
       checkEtag(key, current, request.etag)
       if (version.gateState !== GateState.PASSED) throw notDeployable(version.name, version.gateState)
-      return await move(change, key, current, target.number, request.reason)
+      return await move(change, key, current, { ...request, number: target.number })
     })
   }
 
   async rollback(request: MoveRequest, actor: string): Promise<Alias> {
     const key = parseAliasName(request.name, 'name')
     return await this.#ledger.change(actor, async (change) => {
+      const repeated = await moveByRequest(change.sql, key, request.requestId)
+      if (repeated !== undefined) return await toAlias(change.sql, repeated)
       const current = await requireMove(change.sql, key)
       checkEtag(key, current, request.etag)
       const before = await moveOf(change.sql, key, current.generation - 1)
@@ -58,17 +64,17 @@ export class Aliases {
         const message = `${request.name} pointed to no version before its last move`
         throw new Failure(Code.FAILED_PRECONDITION, 'NO_VERSION_BEFORE', message, { metadata: { name: request.name } })
       }
-      return await move(change, key, current, before.number, request.reason)
+      return await move(change, key, current, { ...request, number: before.number })
     })
   }
 
-  async remove(request: Omit<MoveRequest, 'reason'>, actor: string): Promise<Alias> {
+  async remove(request: Pick<MoveRequest, 'name' | 'etag'>, actor: string): Promise<Alias> {
     const key = parseAliasName(request.name, 'name')
     return await this.#ledger.change(actor, async (change) => {
       const current = await requireMove(change.sql, key)
       if (current.number === null) throw aliasNotFound(key)
       checkEtag(key, current, request.etag)
-      return await move(change, key, current, null, 'removed')
+      return await move(change, key, current, { number: null, reason: 'removed', requestId: '' })
     })
   }
 
@@ -125,13 +131,13 @@ async function move(
   change: Change,
   key: AliasKey,
   current: Move | undefined,
-  number: number | null,
-  reason: string,
+  wanted: { readonly number: number | null; readonly reason: string; readonly requestId: string },
 ): Promise<Alias> {
+  const { number, reason, requestId } = wanted
   const generation = (current?.generation ?? 0) + 1
   const { modelId: model_id, alias } = key
   const row = { model_id, alias, generation, number }
-  const made = { ...row, time_micros: Number(change.timeMicros), actor: change.actor, reason }
+  const made = { ...row, time_micros: Number(change.timeMicros), actor: change.actor, reason, request_id: requestId }
   await change.sql.insertInto('alias_moves').values(made).execute()
   await change.sql
     .insertInto('aliases')
@@ -169,6 +175,10 @@ async function requireMove(sql: Kysely<Schema>, key: AliasKey): Promise<Move> {
   const newest = await newestMove(sql, key)
   if (newest === undefined) throw aliasNotFound(key)
   return newest
+}
+
+async function moveByRequest(sql: Kysely<Schema>, key: AliasKey, requestId: string): Promise<Move | undefined> {
+  return requestId === '' ? undefined : await moves(sql, key).where('request_id', '=', requestId).executeTakeFirst()
 }
 
 async function moveOf(sql: Kysely<Schema>, key: AliasKey, generation: number): Promise<Move | undefined> {

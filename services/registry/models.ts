@@ -23,14 +23,15 @@ export class Models {
     this.#checkGate = options.checkGate
   }
 
-  async create(wanted: Model, actor: string): Promise<Model> {
+  async create(wanted: Model, requestId: string, actor: string): Promise<Model> {
     const modelId = parseModelName(wanted.name, 'model.name')
     if (wanted.gate) await this.#checkGate(wanted.gate, 'model.gate')
     return await this.#ledger.change(actor, async (change) => {
-      const taken = await findModel(change.sql, modelId)
+      const taken = await selectModel(change.sql, modelId).executeTakeFirst()
       if (taken !== undefined) {
-        const metadata = { name: taken.name }
-        throw new Failure(Code.ALREADY_EXISTS, 'MODEL_EXISTS', `${taken.name} exists already`, { metadata })
+        if (requestId !== '' && requestId === taken.request_id) return toModel(taken)
+        const name = modelName(modelId)
+        throw new Failure(Code.ALREADY_EXISTS, 'MODEL_EXISTS', `${name} exists already`, { metadata: { name } })
       }
       const { description, labels, gate } = wanted
       const createTime = timestampFromMicros(change.timeMicros)
@@ -38,7 +39,7 @@ export class Models {
       const message = toBinary(ModelSchema, create(ModelSchema, { ...content, ...(gate && { gate }) }))
       await change.sql
         .insertInto('models')
-        .values({ id: modelId, message, revision: change.revision, latest_version: 0 })
+        .values({ id: modelId, message, revision: change.revision, latest_version: 0, request_id: requestId })
         .execute()
       return await recordModel(change, modelId)
     })
@@ -96,8 +97,8 @@ export class Models {
 
 /** Reads a model; NOT_FOUND when there is none. */
 export async function requireModel(sql: Kysely<Schema>, modelId: string): Promise<Model> {
-  const model = await findModel(sql, modelId)
-  if (model !== undefined) return model
+  const row = await selectModel(sql, modelId).executeTakeFirst()
+  if (row !== undefined) return toModel(row)
   const name = modelName(modelId)
   throw new Failure(Code.NOT_FOUND, 'MODEL_NOT_FOUND', `there is no ${name}`, { metadata: { name } })
 }
@@ -108,9 +109,8 @@ export function staleEtag(name: string, currentEtag: string): Failure {
   return new Failure(Code.ABORTED, 'STALE_ETAG', message, { metadata: { name, currentEtag } })
 }
 
-async function findModel(sql: Kysely<Schema>, modelId: string): Promise<Model | undefined> {
-  const row = await sql.selectFrom('models').selectAll().where('id', '=', modelId).executeTakeFirst()
-  return row && toModel(row)
+function selectModel(sql: Kysely<Schema>, modelId: string) {
+  return sql.selectFrom('models').selectAll().where('id', '=', modelId)
 }
 
 async function recordModel(change: Change, modelId: string): Promise<Model> {

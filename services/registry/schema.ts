@@ -1,10 +1,10 @@
 import type { Migration } from '@slipway/storage'
-import { sql } from 'kysely'
+import { type RawBuilder, sql, type Transaction } from 'kysely'
 
 /** The registry's tables. Messages are stored as protobuf; columns beside them exist to find, order and compare. */
 export interface Schema {
   /** `message` is a Model without the fields that have a column. */
-  models: { id: string; message: Uint8Array; revision: number; latest_version: number }
+  models: { id: string; message: Uint8Array; revision: number; latest_version: number; request_id: string }
   /** `message` is a ModelVersion without reference distributions, gate and aliases; it never changes. */
   versions: {
     model_id: string
@@ -30,6 +30,7 @@ export interface Schema {
     time_micros: number
     actor: string
     reason: string
+    request_id: string
   }
   /** Uploads that are complete, so that a caller who missed the answer can ask again. */
   uploads: { upload_id: string; digest: string; size_bytes: number; time_micros: number }
@@ -39,13 +40,18 @@ export interface Schema {
   cursors: { name: string; revision: number }
 }
 
+async function run(transaction: Transaction<unknown>, ...statements: readonly RawBuilder<unknown>[]): Promise<void> {
+  for (const statement of statements) await statement.execute(transaction)
+}
+
 /** The registry's migrations, for any engine that Kysely speaks to; add to the end only. */
 export const migrations: readonly Migration[] = [
   {
     number: 1,
     name: 'models, versions, aliases, changes',
     up: async (transaction) => {
-      const statements = [
+      await run(
+        transaction,
         sql`CREATE TABLE models (id TEXT PRIMARY KEY, message BLOB NOT NULL, revision BIGINT NOT NULL, latest_version BIGINT NOT NULL)`,
         sql`CREATE TABLE versions (
           model_id TEXT NOT NULL REFERENCES models (id), number BIGINT NOT NULL, digest TEXT NOT NULL,
@@ -68,8 +74,19 @@ export const migrations: readonly Migration[] = [
         sql`CREATE TABLE changes (revision BIGINT PRIMARY KEY, time_micros BIGINT NOT NULL, actor TEXT NOT NULL,
           model_id TEXT NOT NULL, message BLOB NOT NULL)`,
         sql`CREATE TABLE cursors (name TEXT PRIMARY KEY, revision BIGINT NOT NULL)`,
-      ]
-      for (const statement of statements) await statement.execute(transaction)
+      )
+    },
+  },
+  {
+    number: 2,
+    name: 'request ids of models and moves',
+    up: async (transaction) => {
+      await run(
+        transaction,
+        sql`ALTER TABLE models ADD COLUMN request_id TEXT NOT NULL DEFAULT ''`,
+        sql`ALTER TABLE alias_moves ADD COLUMN request_id TEXT NOT NULL DEFAULT ''`,
+        sql`CREATE INDEX alias_moves_by_request ON alias_moves (model_id, alias, request_id)`,
+      )
     },
   },
 ]

@@ -45,6 +45,14 @@ describe('models', () => {
     expect(foreign.violations).toMatchObject([{ field: 'page_token' }])
   })
 
+  test('a repeated request to create a model returns the model that the first one made', async () => {
+    const request = { model: { name: 'models/a', description: 'x' }, requestId: randomUUID() }
+    const created = await registry.client.createModel(request)
+    expect(await registry.client.createModel(request)).toEqual(created)
+    const other = registry.client.createModel({ ...request, requestId: randomUUID() })
+    expect(await failureOf(other)).toMatchObject({ code: Code.ALREADY_EXISTS })
+  })
+
   test('an update changes the fields of its mask only, and a stale etag is ABORTED and writes nothing', async () => {
     const created = await createModel(registry, 'a')
     const update = { name: 'models/a', description: 'new', labels: { team: 'x' }, etag: created.etag }
@@ -226,6 +234,20 @@ describe('aliases', () => {
     const failure = await failureOf(set)
     expect(failure).toMatchObject({ code: Code.INVALID_ARGUMENT })
     expect(failure.violations[0]?.field).toBe('name')
+  })
+
+  test('a repeated request of the same id moves once, also after somebody else moved', async () => {
+    await createModel(registry)
+    const [first, second] = [await createPassedVersion(registry), await createPassedVersion(registry, undefined, 2)]
+    const name = 'models/flight-delay/aliases/champion'
+    const request = { name, version: first.name, requestId: randomUUID() }
+    const moved = await registry.client.setAlias(request)
+    const next = await registry.client.setAlias({ name, version: second.name, etag: moved.etag })
+    expect(await registry.client.setAlias(request)).toEqual(moved)
+    const back = { name, etag: next.etag, requestId: randomUUID() }
+    const rolledBack = await registry.client.rollbackAlias(back)
+    expect(await registry.client.rollbackAlias(back)).toEqual(rolledBack)
+    expect((await registry.client.listAliasHistory({ name })).moves).toHaveLength(3)
   })
 
   test('an alias cannot be rolled back beyond its first move', async () => {

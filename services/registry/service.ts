@@ -30,7 +30,8 @@ export const actorHeader = 'x-slipway-actor'
 export function createRegistryService(parts: RegistryParts): Handlers<typeof RegistryService> {
   const { ledger, models, versions, aliases, uploads, gates } = parts
   return {
-    createModel: async ({ model }, call) => await models.create(required(model, 'model'), actorOf(call)),
+    createModel: async ({ model, requestId }, call) =>
+      await models.create(required(model, 'model'), requestId, actorOf(call)),
     getModel: async ({ name }) => await models.get(name),
     listModels: async ({ pageSize, pageToken }) => await models.list(pageSize, pageToken),
     updateModel: async ({ model, updateMask }, call) =>

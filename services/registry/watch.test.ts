@@ -126,7 +126,7 @@ describe('outbox', () => {
     const models = new Models({ ledger, checkGate: async () => {} })
     for (let index = from; index < to; index++) {
       const name = `models/m${index % 3}-${index}`
-      await models.create(create(ModelSchema, { name }), 'tester')
+      await models.create(create(ModelSchema, { name }), '', 'tester')
     }
   }
 
