@@ -39,6 +39,8 @@ export const attribute = {
   /** Part of the way of one prediction: `features`, `assemble`, `infer`, `queue`, `execute`. */
   stage: 'slipway.stage',
   batchRows: 'slipway.batch.rows',
+  /** Why a batch was closed when it was. */
+  batchReason: 'slipway.batch.reason',
   featureView: 'slipway.feature_view',
   featureService: 'slipway.feature_service',
   featureStatus: 'slipway.feature.status',
