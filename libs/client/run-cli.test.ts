@@ -255,3 +255,18 @@ test('events shows what is on the bus of a data folder, and decodes it', async (
   })
   expect(await slipway(`events feedback --data-dir ${directory}/none`)).toMatchObject({ code: 2 })
 })
+
+test('TLS files must exist and come in pairs', async () => {
+  expect(await slipway('models list --tls-cert a.pem')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('go together'),
+  })
+  expect(await slipway('models list --tls-ca nowhere.pem')).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('nowhere.pem'),
+  })
+})
+
+test('a server that speaks plain text is not spoken to in TLS', async () => {
+  expect(await slipway('models list --tls')).toMatchObject({ code: 1, out: '' })
+})

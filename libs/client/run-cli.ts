@@ -1,6 +1,7 @@
 /** Runs one command line against an environment that is handed in, so that tests can run it as well. */
 import { Code, codeName, Failure } from '@slipway/rpc'
 import { addressesOf, addressOptions } from './cli-addresses.ts'
+import { tlsOf, tlsOptions } from './cli-tls.ts'
 import { helpOf, overview, parseCommandLine, UsageError, type Words } from './command.ts'
 import { aliasCommands } from './commands/aliases.ts'
 import { driftCommands } from './commands/drift.ts'
@@ -27,6 +28,7 @@ export interface CliEnvironment {
 const globalOptions = {
   json: { doc: 'results as JSON on standard output' },
   ...addressOptions,
+  ...tlsOptions,
   help: { doc: 'say how a command is called' },
 } as const
 
@@ -60,7 +62,7 @@ export async function runCli(words: readonly string[], environment: CliEnvironme
 }
 
 async function runCommand(command: Command, words: Words, environment: CliEnvironment): Promise<void> {
-  const slipway = connect({ addresses: addressesOf(words, environment.env) })
+  const slipway = connect({ addresses: addressesOf(words, environment.env), tls: tlsOf(words, environment.env) })
   try {
     await command.run({ ...environment, words, slipway, json: words.flag('json') })
   } finally {
