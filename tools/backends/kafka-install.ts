@@ -4,7 +4,7 @@ import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { findProgram, run } from './process.ts'
+import { findProgram, Missing, run } from './process.ts'
 
 /** Apache Kafka's version, as `kafka-pom.xml` has it. */
 export const kafkaVersion = '4.3.1'
@@ -35,7 +35,9 @@ async function download(directory: string): Promise<void> {
   try {
     await copyFile(fileURLToPath(new URL('./kafka-pom.xml', import.meta.url)), join(partial, 'pom.xml'))
     const args = ['-B', '-ntp', '-q', 'dependency:copy-dependencies', `-DoutputDirectory=${partial}`]
-    await run(maven, args, { cwd: partial, timeoutMs: 300_000 })
+    await run(maven, args, { cwd: partial, timeoutMs: 300_000 }).catch((error: unknown) => {
+      throw new Missing(`Maven could not download Kafka ${kafkaVersion}: ${String(error).split('\n')[0]}`)
+    })
     // Another process may have been faster: its result is as good.
     await rename(partial, directory).catch((error: unknown) => {
       if (!existsSync(directory)) throw error

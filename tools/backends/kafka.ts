@@ -50,7 +50,10 @@ async function startBroker(
   const { java, classPath, archivePath } = installation
   const archive = existsSync(archivePath) ? [`-XX:SharedArchiveFile=${archivePath}`] : []
   const fast = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto', ...archive]
-  const clusterId = randomBytes(16).toString('base64url')
+  const id = randomBytes(16)
+  // Must not begin with a hyphen, which the tool would take for an option.
+  id.writeUInt8(id.readUInt8() & 0x7f)
+  const clusterId = id.toString('base64url')
   await run(java, [...fast, '-cp', classPath, 'kafka.tools.StorageTool', 'format', '-c', configPath, '-t', clusterId])
 
   let child: ChildProcess

@@ -1,7 +1,7 @@
 import { chown, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findProgram, freePorts, run } from './process.ts'
+import { findProgram, freePorts, Missing, run } from './process.ts'
 
 /** A server of its own with an empty database. */
 export interface RunningPostgres {
@@ -52,8 +52,10 @@ type Run = (program: string, args: readonly string[]) => Promise<string>
 async function becomeOwner(directory: string): Promise<Run> {
   // pg_ctl leaves the server running: its own output must not be waited for.
   if (process.getuid?.() !== 0) return (program, args) => run(program, args)
-  const [uid, gid] = await Promise.all(['-u', '-g'].map(async (flag) => Number(await run('id', [flag, 'postgres']))))
-  if (uid === undefined || gid === undefined) throw new Error('no user postgres')
+  const ids = ['-u', '-g'].map(async (flag) => Number(await run('id', [flag, 'postgres'])))
+  const [uid = 0, gid = 0] = await Promise.all(ids).catch(() => {
+    throw new Missing('PostgreSQL refuses to run as root and there is no user postgres')
+  })
   await chown(directory, uid, gid)
   const setpriv = findProgram('setpriv')
   const become = [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups']
