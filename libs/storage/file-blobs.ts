@@ -10,8 +10,12 @@ import { mkdirSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Code, Failure } from '@slipway/rpc'
+import { meter, metric } from '@slipway/telemetry'
 import { type BlobStore, type Digest, isDigest, type ReadOptions, type StagedBlob, type StoredBlob } from './blobs.ts'
 
+const scope = meter('slipway.storage')
+const bytesWritten = scope.createCounter(metric.blobBytesWritten)
+const bytesRead = scope.createCounter(metric.blobBytesRead)
 const pieceBytes = 256 * 1024
 const emptyDigest = `sha256:${createHash('sha256').digest('hex')}`
 
@@ -83,6 +87,7 @@ class FileBlobs implements BlobStore {
         throw new Failure(Code.OUT_OF_RANGE, 'OFFSET_OUT_OF_RANGE', message)
       }
       yield* verified(pieces(file), digest, offset)
+      bytesRead.add(size - offset)
     } finally {
       await file.close()
     }
@@ -140,6 +145,7 @@ class FileBlobs implements BlobStore {
     await rename(path, target)
     await syncDirectory(dirname(target))
     if (created !== undefined) await syncDirectory(join(this.#directory, 'sha256'))
+    bytesWritten.add(size)
     return size
   }
 
@@ -258,8 +264,14 @@ async function* verified(
 }
 
 async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let written = 0; written < chunk.length; ) {
-    written += (await file.write(chunk, written, chunk.length - written)).bytesWritten
+  try {
+    for (let written = 0; written < chunk.length; ) {
+      written += (await file.write(chunk, written, chunk.length - written)).bytesWritten
+    }
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') throw cause
+    throw new Failure(Code.RESOURCE_EXHAUSTED, 'STORAGE_FULL', 'there is no room left for files', { cause })
   }
 }
 
