@@ -34,15 +34,18 @@ export interface RunningService {
 export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
   const log = logger('slipway.registry')
-  const telemetry = startTelemetry({ serviceName: 'slipway-registry', env })
-  const database = openSqlite<Schema>({ path: join(config.dataDirectory, 'registry', 'registry.db') })
+  // What is opened here is closed in reverse: when a later step fails, or when the service stops.
+  await using opened = new AsyncDisposableStack()
+  opened.adopt(startTelemetry({ serviceName: 'slipway-registry', env }), (telemetry) => telemetry.shutdown())
+  const path = join(config.dataDirectory, 'registry', 'registry.db')
+  const database = opened.adopt(openSqlite<Schema>({ path }), (opened) => opened.destroy())
   await migrate(database, migrations)
   const blobs = openFileBlobs({ directory: join(config.dataDirectory, 'registry', 'files') })
-  const bus = openBus(config)
+  const bus = opened.adopt(openBus(config), (opened) => opened.close())
   const tls = config.tls && readTlsFiles(config.tls)
   const toInference = { address: config.inferenceAddress, tls: tls?.client }
-  const control = createClient(ModelControlService, toInference)
-  const inference = createClient(GRPCInferenceService, toInference)
+  const control = opened.adopt(createClient(ModelControlService, toInference), (client) => client.close())
+  const inference = opened.adopt(createClient(GRPCInferenceService, toInference), (client) => client.close())
   const stopping = new AbortController()
 
   const ledger = new Ledger({ database, nowMicros })
@@ -63,6 +66,8 @@ export async function start(env: Environment): Promise<RunningService> {
     watch: { batchSize: 256, heartbeatMs: config.watchHeartbeatMs },
     stopping: stopping.signal,
   })
+  opened.adopt(startOutbox({ ledger, bus, batchSize: 256, maxWaitMs: 5000 }), (outbox) => outbox.stop())
+  opened.adopt(startSweeper({ blobs, idleMs: config.uploadIdleMs }), (sweeper) => sweeper.stop())
   const server = createServer({
     implementations: [implement(RegistryService, service)],
     listen: config.listen,
@@ -71,24 +76,11 @@ export async function start(env: Environment): Promise<RunningService> {
     onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
   })
   const { address } = await server.start()
-  const outbox = startOutbox({ ledger, bus, batchSize: 256, maxWaitMs: 5000 })
-  const sweeper = startSweeper({ blobs, idleMs: config.uploadIdleMs })
+  opened.defer(() => server.drain({ graceMs: config.drainGraceMs }))
+  opened.defer(() => stopping.abort())
   log.info('the registry answers', { address })
-
-  return {
-    address,
-    stop: async () => {
-      stopping.abort()
-      await server.drain({ graceMs: config.drainGraceMs })
-      sweeper.stop()
-      await outbox.stop()
-      control.close()
-      inference.close()
-      await bus.close()
-      await database.destroy()
-      await telemetry.shutdown()
-    },
-  }
+  const running = opened.move()
+  return { address, stop: () => running.disposeAsync() }
 }
 
 function openBus({ kafkaBrokers, dataDirectory }: RegistryConfig): EventBus {

@@ -59,7 +59,13 @@ export class Models {
       .orderBy('id')
       .limit(size + 1)
       .execute()
-    const { items, nextPageToken } = page('models', rows, size, (row) => row.id)
+    const { items, nextPageToken } = page(
+      'models',
+      rows,
+      size,
+      (row) => row.id,
+      (row) => row.message.length,
+    )
     return { models: items.map(toModel), nextPageToken }
   }
 

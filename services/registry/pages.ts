@@ -18,11 +18,24 @@ export function parsePageToken<T extends string | number>(list: string, token: s
   throw Failure.invalid('page_token', 'is not a token that this list gave')
 }
 
-/** Cuts one item too many from a page and says how the list goes on. */
-export function page<T>(list: string, items: readonly T[], size: number, keyOf: (item: T) => string | number) {
-  const shown = items.slice(0, size)
+/** Bytes of stored messages after which a page ends early, so that no answer grows beyond what callers take. */
+export const maxPageBytes = 8 * 1024 * 1024
+
+/** Cuts a page from its rows and the one behind them, and says how the list goes on. */
+export function page<T>(
+  list: string,
+  items: readonly T[],
+  size: number,
+  keyOf: (item: T) => string | number,
+  bytesOf: (item: T) => number = () => 0,
+) {
+  let bytes = 0
+  const shown = items.slice(0, size).filter((item, index) => {
+    bytes += bytesOf(item)
+    return index === 0 || bytes <= maxPageBytes
+  })
   const last = shown.at(-1)
-  const nextPageToken = items.length > size && last !== undefined ? pageToken(list, keyOf(last)) : ''
+  const nextPageToken = items.length > shown.length && last !== undefined ? pageToken(list, keyOf(last)) : ''
   return { items: shown, nextPageToken }
 }
 

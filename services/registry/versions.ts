@@ -90,7 +90,13 @@ export class Versions {
       .orderBy('number', 'desc')
       .limit(size + 1)
       .execute()
-    const { items, nextPageToken } = page(`${parent}/versions`, rows, size, (row) => row.number)
+    const { items, nextPageToken } = page(
+      `${parent}/versions`,
+      rows,
+      size,
+      (row) => row.number,
+      (row) => row.message.length,
+    )
     const aliases = await sql
       .selectFrom('aliases')
       .select(['alias', 'number'])
