@@ -2,15 +2,17 @@
  * Keeps variants on the versions that their aliases name. A change that the registry reports is only a sign to look:
  * what is applied is always the alias as it is now, so that a lost, repeated or late sign does no harm.
  *
- * 1. After every connection to the registry each followed alias is looked at once.
+ * 1. After every connection to the registry each followed alias is looked at once, and after every change of an
+ *    endpoint those that it follows: the alias may have moved while the change was made.
  * 2. An alias that could not be followed is tried again, with growing pauses, until it can be or nobody follows it.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { type Client, Failure } from '@slipway/rpc'
 import type { Logger } from '@slipway/telemetry'
 import type { Deployment } from './deployment.ts'
 import type { EndpointStore } from './endpoint-store.ts'
-import type { RoutingTable } from './routing-table.ts'
+import type { RoutingTable, ServedEndpoint } from './routing-table.ts'
 
 /** What following needs. */
 export interface AliasFollowerOptions {
@@ -31,6 +33,7 @@ export class AliasFollower {
   /** Aliases to look at. */
   readonly #due = new Set<string>()
   #wake: () => void = () => {}
+  #stopListening: () => void = () => {}
   #loops: Promise<unknown> = Promise.resolve()
 
   constructor(options: AliasFollowerOptions) {
@@ -39,11 +42,13 @@ export class AliasFollower {
 
   /** Starts to follow. */
   start(): void {
+    this.#stopListening = this.#options.table.onChange((endpoint) => this.#lookAt(aliasesOf(endpoint)))
     this.#loops = Promise.all([this.#watch(), this.#work()])
   }
 
   /** Stops and waits until nothing is under way. */
   async stop(): Promise<void> {
+    this.#stopListening()
     this.#stopping.abort()
     this.#wake()
     await this.#loops
@@ -104,8 +109,7 @@ export class AliasFollower {
   }
 
   #followed(): string[] {
-    const targets = this.#options.table.list().flatMap((each) => each.message.variants.map((variant) => variant.target))
-    return targets.filter((target) => target.includes('/aliases/'))
+    return this.#options.table.list().flatMap(aliasesOf)
   }
 
   #lookAt(aliases: readonly string[]): void {
@@ -121,15 +125,10 @@ export class AliasFollower {
   }
 
   async #pause(milliseconds: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, milliseconds)
-      const signal = this.#stopping.signal
-      function done(): void {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      signal.addEventListener('abort', done)
-    })
+    await sleep(milliseconds, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
   }
+}
+
+function aliasesOf(endpoint: ServedEndpoint): string[] {
+  return endpoint.message.variants.map((variant) => variant.target).filter((target) => target.includes('/aliases/'))
 }

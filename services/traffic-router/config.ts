@@ -26,6 +26,8 @@ export interface Config {
   readonly inferenceStreams: number
   /** Most requests that wait for inference. */
   readonly maxInFlight: number
+  /** Most bytes of requests that wait for inference. */
+  readonly maxInFlightBytes: number
   /** Most calls of the feature store that are under way at once. */
   readonly featureReads: number
   /** How long a request without a deadline may take. */
@@ -75,6 +77,10 @@ export function loadConfig(env: Environment): Config {
         default: 4096,
         min: 1,
         max: 1_000_000,
+      }),
+      maxInFlightBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_MAX_IN_FLIGHT_BYTES', {
+        doc: 'Most bytes of requests that wait for inference',
+        default: '256MiB',
       }),
       featureReads: read.integer('SLIPWAY_TRAFFIC_ROUTER_FEATURE_READS', {
         doc: 'Most calls of the feature store under way at once',

@@ -55,8 +55,8 @@ export class Deployment {
 
   /** Creates an endpoint; the same request id gives the endpoint that it made before. */
   async create(endpoint: Endpoint, requestId: string): Promise<Endpoint> {
-    const made = requestId === '' ? undefined : await this.#options.store.createdBy(requestId)
-    if (made !== undefined) return this.#options.table.get(made).message
+    const made = await this.#createdBefore(endpoint.name, requestId)
+    if (made !== undefined) return made
     if (this.#options.table.list().length >= MAX_ENDPOINTS)
       throw new Failure(Code.RESOURCE_EXHAUSTED, 'TOO_MANY_ENDPOINTS', `there are ${MAX_ENDPOINTS} endpoints already`)
     checkVariants(endpoint.variants)
@@ -74,8 +74,20 @@ export class Deployment {
       updateTime: now,
     })
     return await this.#write(async () => {
+      const madeMeanwhile = await this.#createdBefore(endpoint.name, requestId)
+      if (madeMeanwhile !== undefined) return madeMeanwhile
       await this.#options.store.insert(created, [...versions.values()], requestId)
       return this.#place(created, versions)
+    })
+  }
+
+  /** The endpoint that an earlier request with this id made. ALREADY_EXISTS when it has another name. */
+  async #createdBefore(name: string, requestId: string): Promise<Endpoint | undefined> {
+    const made = requestId === '' ? undefined : await this.#options.store.createdBy(requestId)
+    if (made === undefined) return undefined
+    if (made === name) return this.#options.table.get(made).message
+    throw new Failure(Code.ALREADY_EXISTS, 'REQUEST_ID_USED', `the request id made ${made}`, {
+      metadata: { endpoint: made },
     })
   }
 

@@ -53,7 +53,7 @@ export interface StoredState {
 
 /** Keeps endpoints and the versions that answer for them. */
 export interface EndpointStore {
-  /** Reads everything, at start. */
+  /** Reads everything, at start, and forgets versions that no endpoint names. */
   load(): Promise<StoredState>
   /** Adds an endpoint with its versions. ALREADY_EXISTS when the name is taken. */
   insert(endpoint: Endpoint, versions: readonly ModelVersion[], requestId: string): Promise<void>
@@ -86,12 +86,14 @@ class SqliteEndpointStore implements EndpointStore {
   }
 
   async load(): Promise<StoredState> {
-    const endpoints = await this.#database.selectFrom('endpoint').select('message').orderBy('name').execute()
-    const versions = await this.#database.selectFrom('version').select('message').execute()
-    return {
-      endpoints: endpoints.map((row) => fromBinary(EndpointSchema, row.message)),
-      versions: versions.map((row) => fromBinary(ModelVersionSchema, row.message)),
-    }
+    const rows = await this.#database.selectFrom('endpoint').select('message').orderBy('name').execute()
+    const endpoints = rows.map((row) => fromBinary(EndpointSchema, row.message))
+    const named = new Set(endpoints.flatMap((each) => each.variants.map((variant) => variant.modelVersion)))
+    const kept = await this.#database.selectFrom('version').selectAll().execute()
+    const stray = kept.filter((row) => !named.has(row.name)).map((row) => row.name)
+    if (stray.length > 0) await this.#database.deleteFrom('version').where('name', 'in', stray).execute()
+    const versions = kept.filter((row) => named.has(row.name))
+    return { endpoints, versions: versions.map((row) => fromBinary(ModelVersionSchema, row.message)) }
   }
 
   async insert(endpoint: Endpoint, versions: readonly ModelVersion[], requestId: string): Promise<void> {

@@ -65,6 +65,7 @@ function scripted(limits: { streams?: number; maxInFlight?: number } = {}) {
     onTrouble: () => {},
     streams: limits.streams ?? 2,
     maxInFlight: limits.maxInFlight ?? 100,
+    maxInFlightBytes: 1_000_000,
   })
   const send = (deadlineMs = Number.POSITIVE_INFINITY): { id: string; answer: Promise<string> } => {
     const id = pool.nextId()

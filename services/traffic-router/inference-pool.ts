@@ -4,7 +4,8 @@
  * 1. Every request is settled exactly once: by its answer, by its error, by its deadline or by the loss of its stream.
  * 2. A request whose stream broke before it was answered is sent once more, on another stream: inference is idempotent.
  *    When that fails too it is UNAVAILABLE.
- * 3. At most `maxInFlight` requests wait for an answer; one more is RESOURCE_EXHAUSTED.
+ * 3. At most `maxInFlight` requests of at most `maxInFlightBytes` together wait for an answer; one more is
+ *    RESOURCE_EXHAUSTED.
  * 4. A server that has no streams is called by unary calls until `UNARY_MODE_MS` have passed.
  * 5. A server that is away costs a caller nothing but an answer: between attempts to connect, requests fail at once.
  */
@@ -34,6 +35,8 @@ export interface InferencePoolOptions {
   readonly streams: number
   /** Most requests that wait for an answer. */
   readonly maxInFlight: number
+  /** Most bytes of requests that wait for an answer. */
+  readonly maxInFlightBytes: number
 }
 
 /** Takes a request's answer, or its failure. */
@@ -69,6 +72,7 @@ export class InferencePool {
   readonly #leaving = new Set<OpenStream>()
   readonly #unary = new Map<string, PendingRequest>()
   #inFlight = 0
+  #inFlightBytes = 0
   #lastId = 0
   #ticking: NodeJS.Timeout | undefined
   #backoffMs = 0
@@ -95,12 +99,15 @@ export class InferencePool {
   /** Sends a ModelInferRequest that carries `id`; `settle` is called once, never before this returns. */
   send(id: string, message: Buffer, deadlineMs: number, settle: Settle): void {
     const request: PendingRequest = { id, message, deadlineMs, settle, attempts: 0 }
-    if (this.#closed || this.#inFlight >= this.#options.maxInFlight) {
+    const { maxInFlight, maxInFlightBytes } = this.#options
+    const isFull = this.#inFlight >= maxInFlight || this.#inFlightBytes + message.length > maxInFlightBytes
+    if (this.#closed || isFull) {
       const failure = this.#closed ? unavailable('the router is stopping') : this.#full()
       queueMicrotask(() => settle(failure, EMPTY))
       return
     }
     this.#inFlight++
+    this.#inFlightBytes += message.length
     if (deadlineMs !== Number.POSITIVE_INFINITY) this.#tick()
     this.#attempt(request)
   }
@@ -172,9 +179,8 @@ export class InferencePool {
     const request = stream.pending.get(answer.id)
     if (request === undefined) return
     stream.pending.delete(answer.id)
-    this.#inFlight--
-    if (answer.errorMessage === '') request.settle(undefined, answer.response)
-    else request.settle(this.#refused(this.#options.failureOf(answer)), EMPTY)
+    if (answer.errorMessage === '') this.#settle(request, undefined, answer.response)
+    else this.#settle(request, this.#refused(this.#options.failureOf(answer)), EMPTY)
   }
 
   /** A version that inference does not know was not loaded again after a restart: the caller may try again. */
@@ -216,9 +222,7 @@ export class InferencePool {
   #callUnary(request: PendingRequest): void {
     this.#unary.set(request.id, request)
     const settle = (failure: Failure | undefined, response: Buffer): void => {
-      if (!this.#unary.delete(request.id)) return
-      this.#inFlight--
-      request.settle(failure, response)
+      if (this.#unary.delete(request.id)) this.#settle(request, failure, response)
     }
     this.#options.callUnary(request.message, request.deadlineMs).then(
       (response) => settle(undefined, response),
@@ -248,12 +252,17 @@ export class InferencePool {
   }
 
   #fail(request: PendingRequest, failure: Failure): void {
+    this.#settle(request, failure, EMPTY)
+  }
+
+  #settle(request: PendingRequest, failure: Failure | undefined, response: Buffer): void {
     this.#inFlight--
-    request.settle(failure, EMPTY)
+    this.#inFlightBytes -= request.message.length
+    request.settle(failure, response)
   }
 
   #full(): Failure {
-    const message = `${this.#options.maxInFlight} requests wait for inference already`
+    const message = `${this.#inFlight} requests of ${this.#inFlightBytes} bytes wait for inference already`
     return new Failure(Code.RESOURCE_EXHAUSTED, 'TOO_MANY_IN_FLIGHT', message, { retryAfterMs: 50 })
   }
 }

@@ -28,6 +28,7 @@ export class InferenceWatch {
   #isLoaded = false
   #health: RpcServer['health'] | undefined
   #looking: Promise<void> = Promise.resolve()
+  readonly #stopping = new AbortController()
 
   constructor(options: InferenceWatchOptions) {
     this.#options = options
@@ -45,9 +46,10 @@ export class InferenceWatch {
     this.#looking = this.#looking.then(async () => await this.#look())
   }
 
-  /** Starts to watch; `health` is told. */
+  /** Starts to watch. `health` is told, first that inference is not there. */
   start(health: RpcServer['health']): void {
     this.#health = health
+    this.#tellHealth(false)
     this.#looking = this.#look()
     this.#timer = setInterval(() => {
       this.#looking = this.#looking.then(async () => await this.#look())
@@ -57,14 +59,20 @@ export class InferenceWatch {
   /** Stops and waits until nothing is under way. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
+    this.#stopping.abort()
     await this.#looking
+  }
+
+  #tellHealth(isServing: boolean): void {
+    for (const service of DEPENDENT) this.#health?.set(service, isServing)
   }
 
   async #look(): Promise<void> {
     const isThere = await this.#isInferenceReady()
+    if (this.#stopping.signal.aborted) return
     if (isThere !== this.#isThere) {
       this.#options.log.info(isThere ? 'inference is there' : 'inference is away')
-      for (const service of DEPENDENT) this.#health?.set(service, isThere)
+      this.#tellHealth(isThere)
       if (!isThere) this.#isLoaded = false
     }
     this.#isThere = isThere
@@ -79,7 +87,8 @@ export class InferenceWatch {
 
   async #isInferenceReady(): Promise<boolean> {
     try {
-      return (await this.#options.client.serverReady({}, { timeoutMs: TIMEOUT_MS })).ready
+      return (await this.#options.client.serverReady({}, { timeoutMs: TIMEOUT_MS, signal: this.#stopping.signal }))
+        .ready
     } catch {
       return false
     }

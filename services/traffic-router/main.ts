@@ -74,17 +74,17 @@ export async function start(env: Environment): Promise<RunningService> {
     limits: { maxRequestBytes: config.maxRequestBytes },
     onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
   })
+  inference.start(server.health)
   const { address } = await server.start()
   follower.start()
-  inference.start(server.health)
   log.info('the traffic router answers', { address, endpoints: table.list().length })
 
   return {
     address,
     stop: async () => {
       draining.abort()
-      await server.drain({ graceMs: config.drainMs })
       await Promise.all([follower.stop(), inference.stop()])
+      await server.drain({ graceMs: config.drainMs })
       predictions.flush()
       await spool.close()
       await outbox.close()

@@ -52,7 +52,7 @@ describe('the Open Inference Protocol', () => {
     expect(parameter(response, 'prediction_id')).toBe('request-0001')
     expect(parameter(response, 'variant')).toBe('champion')
     expect(parameter(response, 'model')).toBe('flights')
-    expect(parameter(response, 'digest')).toBe(testVersion(1).digest)
+    expect(parameter(response, 'slipway_digest')).toBe(testVersion(1).digest)
   })
 
   test('an id that cannot name a prediction comes back as it was, beside a prediction id of its own', async () => {

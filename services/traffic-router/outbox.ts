@@ -9,6 +9,7 @@
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventBus, EventRecord } from '@slipway/events'
 import { Code, Failure } from '@slipway/rpc'
 import type { Logger } from '@slipway/telemetry'
@@ -190,16 +191,6 @@ export class Outbox {
   }
 
   async #pause(milliseconds: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, milliseconds)
-      this.#stopping.signal.addEventListener(
-        'abort',
-        () => {
-          clearTimeout(timer)
-          resolve()
-        },
-        { once: true },
-      )
-    })
+    await sleep(milliseconds, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
   }
 }

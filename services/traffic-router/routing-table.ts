@@ -88,7 +88,7 @@ function serveVariant(variant: Variant, version: ModelVersion): ServedVariant {
     answerParameters: Buffer.concat([
       textParameterField('variant', variant.name),
       textParameterField('model', model),
-      textParameterField('digest', version.digest),
+      textParameterField('slipway_digest', version.digest),
     ]),
   }
 }

@@ -50,6 +50,7 @@ export function connectUpstreams(
     onTrouble: onInferenceTrouble,
     streams: inferenceStreams,
     maxInFlight,
+    maxInFlightBytes: config.maxInFlightBytes,
   })
   const features = new FeatureReader({
     call: async (request, deadlineMs) =>
