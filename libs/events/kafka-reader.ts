@@ -20,22 +20,29 @@ export interface KafkaGroupTimes {
   readonly rebalanceTimeoutMs: number
 }
 
+/** What a reader works with. */
+export interface KafkaReaderParts {
+  readonly kafka: Kafka
+  readonly admin: KafkaAdmin
+  readonly delivery: Delivery
+  readonly times: KafkaGroupTimes
+  /** Aborted when the bus is closed. */
+  readonly closed: AbortSignal
+}
+
 const maxWaitMs = 250
 const reachPollMs = 25
 const log = logger('slipway.events.kafka')
 
 /** Joins the group and starts to read; waits for the cluster as long as it takes. */
 export async function subscribeKafka(
-  kafka: Kafka,
-  admin: KafkaAdmin,
+  { kafka, admin, delivery, times, closed }: KafkaReaderParts,
   options: SubscribeOptions,
-  delivery: Delivery,
-  times: KafkaGroupTimes,
 ): Promise<Subscription> {
   const { group } = options
   const topics = [...options.topics]
   const stopping = new AbortController()
-  const { signal } = stopping
+  const signal = AbortSignal.any([stopping.signal, closed])
   const joined = Promise.withResolvers<void>()
   let consumer: Consumer | undefined
   let restarting: Promise<void> | undefined
@@ -154,16 +161,24 @@ export async function subscribeKafka(
     }
   }
 
-  await admin.ensureTopics(topics, signal)
-  await startSurely()
-  await joined.promise
   let stopped: Promise<void> | undefined
-  return {
+  const subscription: Subscription = {
     caughtUp,
     stop: () => {
       stopped ??= stop()
       return stopped
     },
+  }
+  signal.addEventListener('abort', () => joined.reject(signal.reason), { once: true })
+  joined.promise.catch(() => undefined)
+  try {
+    await admin.ensureTopics(topics, signal)
+    await startSurely()
+    await joined.promise
+    return subscription
+  } catch (error) {
+    await subscription.stop()
+    throw error
   }
 }
 

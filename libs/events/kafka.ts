@@ -1,10 +1,11 @@
 import { Code, Failure } from '@slipway/rpc'
-import type { EventBus, Subscription, TopicSettings } from './bus.ts'
+import type { EventBus, TopicSettings } from './bus.ts'
 import { createDelivery } from './delivery.ts'
 import { createKafkaAdmin } from './kafka-admin.ts'
 import { createKafkaClient } from './kafka-client.ts'
 import { subscribeKafka } from './kafka-reader.ts'
 import { createKafkaSender } from './kafka-sender.ts'
+import { createOpened } from './opened.ts'
 import { abortable, checkRecords, countPublished } from './publishing.ts'
 import { topicSettings } from './topics.ts'
 
@@ -35,27 +36,20 @@ export function openKafkaBus(options: KafkaBusOptions): EventBus {
   const admin = createKafkaAdmin(kafka, settings)
   const sender = createKafkaSender(kafka, admin)
   const publishTimeoutMs = options.publishTimeoutMs ?? 30_000
-  const subscriptions = new Set<Subscription>()
+  const opened = createOpened()
   const times = {
     sessionTimeoutMs: options.sessionTimeoutMs ?? 10_000,
     rebalanceTimeoutMs: options.rebalanceTimeoutMs ?? 30_000,
   }
-  let closing: Promise<void> | undefined
 
-  function assertOpen(): void {
-    if (closing !== undefined)
-      throw new Failure(Code.FAILED_PRECONDITION, 'EVENT_BUS_CLOSED', 'the event bus is closed')
-  }
-
-  async function close(): Promise<void> {
-    await Promise.all([...subscriptions].map((subscription) => subscription.stop()))
+  async function release(): Promise<void> {
     await sender.close()
     await admin.close()
   }
 
   const bus: EventBus = {
     publish: async (records, { signal } = {}) => {
-      assertOpen()
+      opened.assertOpen()
       signal?.throwIfAborted()
       if (records.length === 0) return
       const bytes = checkRecords(records, sender.pendingBytes)
@@ -65,23 +59,12 @@ export function openKafkaBus(options: KafkaBusOptions): EventBus {
       await abortable(sender.send(records, bytes, ended), ended).finally(() => clearTimeout(timer))
       countPublished(records)
     },
-    subscribe: async (subscribe) => {
-      assertOpen()
-      const delivery = createDelivery(subscribe, (record) => bus.publish([record]))
-      const subscription = await subscribeKafka(kafka, admin, subscribe, delivery, times)
-      subscriptions.add(subscription)
-      return {
-        caughtUp: subscription.caughtUp,
-        stop: async () => {
-          await subscription.stop()
-          subscriptions.delete(subscription)
-        },
-      }
-    },
-    close: () => {
-      closing ??= close()
-      return closing
-    },
+    subscribe: (subscribe) =>
+      opened.subscribe((closed) => {
+        const delivery = createDelivery(subscribe, (record) => bus.publish([record]))
+        return subscribeKafka({ kafka, admin, delivery, times, closed }, subscribe)
+      }),
+    close: () => opened.close(release),
   }
   return bus
 }
