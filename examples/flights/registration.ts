@@ -119,13 +119,16 @@ async function references(model: TrainedModel): Promise<ReferenceDistribution[]>
   return await buildReferenceDistributions({ features, outputs, rows: trainingRowsOf(model) })
 }
 
-function* trainingRowsOf({ trainingRows, trainingProbabilities }: TrainedModel): Generator<TrainingRow> {
-  for (const [row, timeMicros] of trainingRows.timesMicros.entries()) {
-    const values = trainingRows.matrix.columns.map((column, index) => {
-      const value = column[row] ?? Number.NaN
-      return [modelColumns[index] ?? '', Number.isNaN(value) ? null : value]
-    })
-    yield { timeMicros, values: { ...Object.fromEntries(values), probability: trainingProbabilities[row] } }
+function* trainingRowsOf({ answered }: TrainedModel): Generator<TrainingRow> {
+  for (const { rows, probabilities } of answered) {
+    for (const [place, timeMicros] of rows.timesMicros.entries()) {
+      const values: Record<string, number | null> = { probability: probabilities[place] ?? null }
+      rows.matrix.columns.forEach((column, index) => {
+        const value = column[place] ?? Number.NaN
+        values[modelColumns[index] ?? ''] = Number.isNaN(value) ? null : value
+      })
+      yield { timeMicros, values }
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { dayMicros, type ReplayPorts, startReplay } from './replay.ts'
+import { dayMicros } from './calendar.ts'
+import { type ReplayPorts, startReplay } from './replay.ts'
 import type { Flight } from './upstream.ts'
 
 const flight = (id: number): Flight => ({

@@ -8,11 +8,9 @@
  * 4. A day takes at least `secondsPerDay` of the clock, so that whoever watches can keep up.
  */
 import { setTimeout as delay } from 'node:timers/promises'
+import { dayMicros } from './calendar.ts'
 import { createLatencyRecorder, type LatencyRecorder } from './latency.ts'
 import { type Flight, publishDelayMicros, type Upstream } from './upstream.ts'
-
-/** Microseconds in a day. */
-export const dayMicros = 86_400_000_000n
 
 /** A slice runs from one publication of the upstream to the next. */
 const sliceMicros = 10_800_000_000n

@@ -5,28 +5,32 @@
 import { join } from 'node:path'
 import { type Addresses, connect, type Slipway } from '@slipway/client'
 import type { EventBus } from '@slipway/events'
+import {
+  type Calendar,
+  calendarOf,
+  cleanDays,
+  dayMicros,
+  periodBefore,
+  type TrainingPeriod,
+  warmUpDays,
+} from './calendar.ts'
 import { championAlias, endpointName, modelName, monitorName } from './definitions.ts'
 import { nextTrainingRequest, openEvents } from './events.ts'
 import { defineFeatures, publishFeatures } from './features.ts'
 import type { Progress } from './progress.ts'
 import { createModel, type Registered, registerVersion } from './registration.ts'
-import { dayMicros, type Replay, startReplay } from './replay.ts'
+import { type Replay, startReplay } from './replay.ts'
 import { replayPorts } from './replay-ports.ts'
 import { summarise } from './report.ts'
 import { untilAnswered } from './retry.ts'
 import { rollOut } from './rollout.ts'
 import { brokenSteps, type RolloutStep, type Summary } from './summary.ts'
-import { type TrainedModel, type TrainingPeriod, trainModel } from './training.ts'
+import { type TrainedModel, trainModel } from './training.ts'
 import { makeTrainingSet } from './training-set.ts'
 import { type DistanceUnit, openUpstream, type Upstream } from './upstream.ts'
 
-const trainingDays = 49n
-const heldOutDays = 7n
-const cleanDays = 14n
 const trainingRowsPerDay = 1_250
 const predictionsPerDay = 1_450
-/** The longest look-back of a view, so that its first rows are there when the training weeks begin. */
-const warmUpDays = 8n
 const requestsPerStep = 600
 const trainingRequestWithinMs = 60_000
 
@@ -45,13 +49,6 @@ export interface StoryOptions {
   readonly progress: Progress
   /** Ends the story early. */
   readonly signal: AbortSignal
-}
-
-/** The days of the story, microseconds since the epoch. */
-export interface Calendar {
-  readonly training: TrainingPeriod
-  readonly replayFromMicros: bigint
-  readonly faultMicros: bigint
 }
 
 /** What a played story leaves behind. */
@@ -159,9 +156,7 @@ const expectedRows = 150_000
 const upstreamViews = 4
 
 async function replaceVersion(stage: Stage, first: { registered: Registered }, trainingRequestId: string) {
-  const { faultMicros } = stage.calendar
-  const heldOutFromMicros = faultMicros - heldOutDays * dayMicros
-  const period = { fromMicros: heldOutFromMicros - trainingDays * dayMicros, heldOutFromMicros, toMicros: faultMicros }
+  const period = periodBefore(stage.calendar.faultMicros)
   const model = await train(stage, period, 'kilometres')
   return await register(stage, model, { parentVersion: first.registered.version.name, trainingRequestId })
 }
@@ -246,18 +241,6 @@ async function roll(stage: Stage, replay: Replay, second: Registered): Promise<R
     onStep: ({ weightPercent, requests, failed }) =>
       stage.options.progress.line(`rollout: ${weightPercent} % held for ${requests} requests, ${failed} failed`),
   })
-}
-
-/** The days that follow from the first. */
-export function calendarOf(firstDay: string): Calendar {
-  const fromMicros = BigInt(Date.parse(`${firstDay}T00:00:00Z`)) * 1000n
-  const heldOutFromMicros = fromMicros + trainingDays * dayMicros
-  const replayFromMicros = heldOutFromMicros + heldOutDays * dayMicros
-  return {
-    training: { fromMicros, heldOutFromMicros, toMicros: replayFromMicros },
-    replayFromMicros,
-    faultMicros: replayFromMicros + cleanDays * dayMicros,
-  }
 }
 
 async function within<T>(promise: Promise<T>, timeoutMs: number): Promise<T | undefined> {

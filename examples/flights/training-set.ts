@@ -97,17 +97,23 @@ async function readRows(files: readonly string[]): Promise<FlightRows> {
 
 /** The rows whose departures lie in `[fromMicros, toMicros)`. */
 export function rowsBetween(rows: FlightRows, fromMicros: bigint, toMicros: bigint): FlightRows {
-  const first = rows.timesMicros.findIndex((time) => time >= fromMicros)
-  const after = rows.timesMicros.findIndex((time) => time >= toMicros)
-  const start = first < 0 ? rows.matrix.rows : first
-  const end = after < 0 ? rows.matrix.rows : after
+  return rowsWhere(rows, (timeMicros) => timeMicros >= fromMicros && timeMicros < toMicros)
+}
+
+/** The rows whose departures are chosen. */
+export function rowsWhere(rows: FlightRows, isChosen: (timeMicros: bigint) => boolean): FlightRows {
+  const chosen = rows.timesMicros.reduce<number[]>((places, time, place) => {
+    if (isChosen(time)) places.push(place)
+    return places
+  }, [])
+  const timesMicros = BigInt64Array.from(chosen, (place) => rows.timesMicros[place] ?? 0n)
   return {
     matrix: {
       names: rows.matrix.names,
-      columns: rows.matrix.columns.map((column) => column.slice(start, end)),
-      rows: end - start,
+      columns: rows.matrix.columns.map((column) => Float32Array.from(chosen, (place) => column[place] ?? Number.NaN)),
+      rows: chosen.length,
     },
-    labels: rows.labels.slice(start, end),
-    timesMicros: rows.timesMicros.slice(start, end),
+    labels: Uint8Array.from(chosen, (place) => rows.labels[place] ?? 0),
+    timesMicros,
   }
 }

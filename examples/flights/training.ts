@@ -1,16 +1,17 @@
 /** "15 minutes late or more?": trains on the training weeks and measures on the week after them. */
 import { treeEnsembleModel } from '@slipway/onnx'
 import { aucRoc, logLoss } from '@slipway/stats'
-import { type BoostingOptions, predictBoostedTrees } from './boosting.ts'
+import type { BoostingOptions } from './boosting.ts'
+import { dayMicros, type TrainingPeriod } from './calendar.ts'
 import { modelColumns } from './definitions.ts'
 import { fitOnThread } from './fit.ts'
 import type { TrainingSummary } from './summary.ts'
-import { type FlightRows, rowsBetween, type TrainingSet } from './training-set.ts'
+import { type FlightRows, rowsBetween, rowsWhere, type TrainingSet } from './training-set.ts'
 import type { Upstream } from './upstream.ts'
 
 /** Parameters of the training, kept in the version's lineage. */
 export const trainingParameters: Omit<BoostingOptions, 'onProgress' | 'seed'> = {
-  trees: 90,
+  trees: 80,
   maxDepth: 5,
   learningRate: 0.12,
   minLeafHessian: 20,
@@ -22,17 +23,18 @@ export const trainingParameters: Omit<BoostingOptions, 'onProgress' | 'seed'> = 
 export interface TrainedModel {
   readonly onnx: Uint8Array
   readonly summary: TrainingSummary
-  readonly trainingRows: FlightRows
-  /** The model's answers to the training rows. */
-  readonly trainingProbabilities: Float64Array
+  /**
+   * The training rows with answers of models that had not seen them: what a model answers to its own training rows is
+   * surer than what it answers later, and no measure of drift.
+   */
+  readonly answered: readonly AnsweredRows[]
   readonly heldOutRows: FlightRows
 }
 
-/** Where the training weeks start, and where the held-out week after them starts and ends. */
-export interface TrainingPeriod {
-  readonly fromMicros: bigint
-  readonly heldOutFromMicros: bigint
-  readonly toMicros: bigint
+/** Rows and a model's answers to them. */
+export interface AnsweredRows {
+  readonly rows: FlightRows
+  readonly probabilities: Float64Array
 }
 
 /** What `trainModel` needs. */
@@ -50,8 +52,12 @@ export async function trainModel(options: TrainingOptions): Promise<TrainedModel
   const trainingRows = rowsBetween(set.rows, period.fromMicros, period.heldOutFromMicros)
   const heldOutRows = rowsBetween(set.rows, period.heldOutFromMicros, period.toMicros)
   const fit = { ...trainingParameters, seed }
-  const model = await fitOnThread(trainingRows.matrix, trainingRows.labels, fit, options.onProgress)
-  const probabilities = predictBoostedTrees(model, heldOutRows.matrix)
+  const answer = heldOutRows.matrix
+  const { model, probabilities } = await fitOnThread(
+    { matrix: trainingRows.matrix, labels: trainingRows.labels, options: fit, answer },
+    (done) => options.onProgress(done / 2),
+  )
+  const answered = await answerOutOfFold(trainingRows, fit, (done) => options.onProgress(0.5 + done / 2))
   const baseRate = await upstream.baseRates(period.fromMicros, period.heldOutFromMicros)
   const heldOut = { ...set.query, fromMicros: period.heldOutFromMicros, toMicros: period.toMicros }
   const scored = Array.from(probabilities, (score, row) => ({ score, label: heldOutRows.labels[row] ?? 0 }))
@@ -71,10 +77,30 @@ export async function trainModel(options: TrainingOptions): Promise<TrainedModel
       logLoss: measured(logLoss(scored)),
       baselineLogLoss: measured(logLoss(baseline)),
     },
-    trainingRows,
-    trainingProbabilities: predictBoostedTrees(model, trainingRows.matrix),
+    answered,
     heldOutRows,
   }
+}
+
+/** Days with an even number are answered by a model of the odd ones, and the other way round. */
+async function answerOutOfFold(
+  rows: FlightRows,
+  options: Omit<BoostingOptions, 'onProgress'>,
+  onProgress: (done: number) => void,
+): Promise<AnsweredRows[]> {
+  const [even, odd] = [0n, 1n].map((fold) => rowsWhere(rows, (timeMicros) => (timeMicros / dayMicros) % 2n === fold))
+  if (even === undefined || odd === undefined) return []
+  const answered: AnsweredRows[] = []
+  for (const [seen, unseen] of [
+    [even, odd],
+    [odd, even],
+  ] as const) {
+    const before = answered.length / 2
+    const task = { matrix: seen.matrix, labels: seen.labels, options, answer: unseen.matrix }
+    const { probabilities } = await fitOnThread(task, (done) => onProgress(before + done / 2))
+    answered.push({ rows: unseen, probabilities })
+  }
+  return answered
 }
 
 function measured(value: number | undefined): number {
