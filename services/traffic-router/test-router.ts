@@ -24,8 +24,8 @@ export interface TestRouter {
   readonly addresses: { registry: string; featureStore: string; inference: string }
   /** Stops one of the fakes. */
   stopFake(name: 'registry' | 'featureStore' | 'inference'): Promise<void>
-  /** Stops the router and starts it again on the same data. */
-  restart(): Promise<TestRouter>
+  /** Stops the router and starts it again on the same data, with other settings. */
+  restart(settings?: Record<string, string>): Promise<TestRouter>
   stop(): Promise<void>
 }
 
@@ -62,16 +62,16 @@ export async function startTestRouter(settings: Record<string, string> = {}): Pr
     await Promise.all(Object.values(fakes).map(async (fake) => await fake.stop()))
     await rm(dataDirectory, { recursive: true, force: true })
   }
-  const run = async (): Promise<TestRouter> => {
-    const running = await start(env)
+  const run = async (changed: Record<string, string> = {}): Promise<TestRouter> => {
+    const running = await start({ ...env, ...changed })
     const clients = connect(running)
     const end = async (): Promise<void> => {
       for (const client of [clients.routing, clients.predictions, clients.oip]) client.close()
       await running.stop()
     }
-    const restart = async (): Promise<TestRouter> => {
+    const restart = async (changed: Record<string, string> = {}): Promise<TestRouter> => {
       await end()
-      return await run()
+      return await run(changed)
     }
     const stop = async (): Promise<void> => {
       await end()
