@@ -1,0 +1,316 @@
+import { Code, type Failure } from '@slipway/rpc'
+import { describe, expect, test } from 'vitest'
+import { Batcher, type BatchLimits, type WorkBatch } from './batcher.ts'
+import type { Batch, BatchResult, Executor } from './executor.ts'
+import { wideLimits } from './testing.ts'
+import { ThreadBudget } from './thread-budget.ts'
+import type { Group, Work } from './work-queue.ts'
+
+const group = (id: number, batchable = true): Group => ({
+  id,
+  batchable,
+  inputs: [{ name: 'x', datatype: 'UINT8', dims: [-1] }],
+  outputs: ['y'],
+  outputDatatypes: ['UINT8'],
+})
+const rows = group(1)
+
+class FakeWork implements Work {
+  readonly bytes = Buffer.alloc(1)
+  readonly offsets = [0, 1]
+  readonly arrivedMs = performance.now()
+  readonly trace = undefined
+  readonly group: Group
+  readonly rows: number
+  readonly deadlineMs: number
+  readonly name: string
+  isCancelled = false
+  outcome: 'waiting' | 'answered' | Failure = 'waiting'
+
+  constructor(name: string, change: Partial<Pick<Work, 'group' | 'rows' | 'deadlineMs'>> = {}) {
+    this.name = name
+    this.group = change.group ?? rows
+    this.rows = change.rows ?? 1
+    this.deadlineMs = change.deadlineMs ?? Number.POSITIVE_INFINITY
+  }
+
+  answer(): void {
+    this.outcome = 'answered'
+  }
+
+  fail(failure: Failure): void {
+    this.outcome = failure
+  }
+}
+
+/** Runs nothing: remembers what it was given, until the test says how it ended. */
+class FakeExecutor implements Executor {
+  readonly slots = 2
+  readonly batches: WorkBatch[] = []
+  readonly ran: string[][] = []
+
+  get running(): number {
+    return this.batches.length
+  }
+
+  run(batch: Batch): void {
+    this.batches.push(batch as WorkBatch)
+    this.ran.push(batch.members.map((member) => (member as unknown as FakeWork).name))
+  }
+
+  async close(): Promise<void> {}
+}
+
+const result: BatchResult = { outputs: [], computeMicros: 1000 }
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+function setUp(limits: Partial<BatchLimits> = {}, answers = true) {
+  const budget = new ThreadBudget(1)
+  const batcher = new Batcher({
+    model: 'm',
+    version: '1',
+    limits: { ...wideLimits, ...limits },
+    budget,
+    threadsPerRun: 1,
+    answer: ({ members }) => {
+      if (!answers && members.length > 1) return false
+      for (const member of members) (member as FakeWork).answer()
+      return true
+    },
+  })
+  const executor = new FakeExecutor()
+  batcher.attach(executor)
+  const done = (): void => {
+    const batch = executor.batches.shift()
+    if (batch) batcher.done(executor, batch, result)
+  }
+  const failed = (): void => {
+    const batch = executor.batches.shift()
+    if (batch) batcher.failed(executor, batch, 'a text\nwith a trace')
+  }
+  const offer = (...names: string[]): FakeWork[] =>
+    names.map((name) => {
+      const work = new FakeWork(name)
+      batcher.offer(work)
+      return work
+    })
+  return { batcher, executor, budget, done, failed, offer }
+}
+
+const code = ({ outcome }: FakeWork) => (typeof outcome === 'string' ? outcome : outcome.code)
+
+describe('a batcher', () => {
+  test('runs together what arrived in one turn, at once when the executor is idle', async () => {
+    const { executor, offer } = setUp()
+    offer('a', 'b', 'c')
+    await turn()
+    expect(executor.ran).toEqual([['a', 'b', 'c']])
+  })
+
+  test('gathers while a batch runs, and hands over what waits when it ends', async () => {
+    const { executor, offer, done } = setUp()
+    const [a] = offer('a')
+    await turn()
+    const [b] = offer('b', 'c')
+    await turn()
+    expect(executor.ran).toEqual([['a']])
+    done()
+    expect(executor.ran).toEqual([['a'], ['b', 'c']])
+    expect([a?.outcome, b?.outcome]).toEqual(['answered', 'waiting'])
+  })
+
+  test('fills batches up to the limit of rows, a larger request goes alone', async () => {
+    const { batcher, executor, done } = setUp({ maxBatchRows: 4 })
+    for (const [name, count] of [
+      ['a', 3],
+      ['b', 2],
+      ['c', 2],
+      ['d', 9],
+      ['e', 1],
+    ] as const) {
+      batcher.offer(new FakeWork(name, { rows: count }))
+    }
+    await turn()
+    for (let index = 0; index < 5; index++) done()
+    expect(executor.ran).toEqual([['a'], ['b', 'c'], ['d'], ['e']])
+  })
+
+  test('hands a busy executor a second batch only when it is full', async () => {
+    const { executor, offer } = setUp({ maxBatchRows: 2 })
+    offer('a', 'b')
+    await turn()
+    offer('c')
+    await turn()
+    expect(executor.ran).toHaveLength(1)
+    offer('d', 'e')
+    await turn()
+    expect(executor.ran).toEqual([
+      ['a', 'b'],
+      ['c', 'd'],
+    ])
+  })
+
+  test('keeps groups apart, the one that waited longest first', async () => {
+    const { batcher, executor, done } = setUp()
+    const other = group(2)
+    batcher.offer(new FakeWork('a', { group: rows }))
+    batcher.offer(new FakeWork('b', { group: other }))
+    batcher.offer(new FakeWork('c', { group: rows }))
+    await turn()
+    done()
+    expect(executor.ran).toEqual([['a', 'c'], ['b']])
+  })
+
+  test('runs requests of a model that takes no rows one by one', async () => {
+    const { batcher, executor, done } = setUp()
+    const alone = group(3, false)
+    for (const name of ['a', 'b']) batcher.offer(new FakeWork(name, { group: alone }))
+    await turn()
+    done()
+    expect(executor.ran).toEqual([['a'], ['b']])
+  })
+
+  test('learns from outputs without a row for each row, and answers each request alone', async () => {
+    const { executor, offer, done } = setUp({}, false)
+    const works = offer('a', 'b', 'c')
+    await turn()
+    done()
+    await turn()
+    for (let index = 0; index < 3; index++) done()
+    expect(executor.ran).toEqual([['a', 'b', 'c'], ['a'], ['b'], ['c']])
+    expect(works.map(code)).toEqual(['answered', 'answered', 'answered'])
+    offer('d', 'e')
+    await turn()
+    done()
+    expect(executor.ran.slice(4)).toEqual([['d'], ['e']])
+  })
+})
+
+describe('work that nobody waits for', () => {
+  test('does not reach the executor when its caller is gone', async () => {
+    const { executor, offer, batcher } = setUp()
+    const [a, b] = offer('a', 'b')
+    if (a) a.isCancelled = true
+    await turn()
+    expect(executor.ran).toEqual([['b']])
+    expect(a && code(a)).toBe(Code.CANCELLED)
+    expect(b && code(b)).toBe('waiting')
+    expect(batcher.counts.cancelled).toBe(1)
+  })
+
+  test('does not reach the executor after its deadline', async () => {
+    const { batcher, executor } = setUp()
+    const late = new FakeWork('late', { deadlineMs: Date.now() - 1 })
+    batcher.offer(late)
+    await turn()
+    expect(executor.ran).toEqual([])
+    expect(code(late)).toBe(Code.DEADLINE_EXCEEDED)
+  })
+
+  test('does not reach the executor when it cannot be done in time', async () => {
+    const { batcher, executor, done, offer } = setUp()
+    offer('first')
+    await turn()
+    const batch = executor.batches[0]
+    if (batch) batcher.done(executor, executor.batches.shift() ?? batch, { outputs: [], computeMicros: 60_000_000 })
+    const hasty = new FakeWork('hasty', { deadlineMs: Date.now() + 10_000 })
+    batcher.offer(hasty)
+    await turn()
+    done()
+    expect(executor.ran).toEqual([['first']])
+    expect(code(hasty)).toBe(Code.DEADLINE_EXCEEDED)
+  })
+})
+
+describe('a full queue', () => {
+  test('refuses with RESOURCE_EXHAUSTED and the time to wait', async () => {
+    const { batcher, offer } = setUp({ maxQueueRows: 2 })
+    offer('running')
+    await turn()
+    const [, , over] = offer('a', 'b', 'c')
+    expect(over?.outcome).toMatchObject({ code: Code.RESOURCE_EXHAUSTED, retryAfterMs: expect.any(Number) })
+    expect(batcher.counts.shed).toBe(1)
+  })
+
+  test('is bounded by the wait that it means, too', async () => {
+    const { offer, done } = setUp({ maxQueueWaitMs: 1, maxBatchRows: 1 })
+    offer('running')
+    await turn()
+    done()
+    const works = offer('a', 'b', 'c', 'd')
+    expect(works.map(code)).toEqual(['waiting', 'waiting', Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED])
+  })
+
+  test('refuses at once what its deadline would not see answered', async () => {
+    const { batcher, offer, done } = setUp({ maxBatchRows: 1 })
+    offer('running')
+    await turn()
+    done()
+    offer(...Array.from({ length: 60 }, (_, index) => String(index)))
+    const hasty = new FakeWork('hasty', { deadlineMs: Date.now() + 20 })
+    batcher.offer(hasty)
+    expect(code(hasty)).toBe(Code.RESOURCE_EXHAUSTED)
+  })
+})
+
+describe('a batch that goes wrong', () => {
+  test('is halved until the one that fails is alone', async () => {
+    const { executor, offer, done, failed } = setUp()
+    const works = offer('a', 'b', 'poison', 'd')
+    await turn()
+    for (let index = 0; index < 10 && executor.batches.length > 0; index++) {
+      if (executor.batches[0]?.members.some((member) => (member as FakeWork).name === 'poison')) failed()
+      else done()
+      await turn()
+    }
+    expect(works.map(code)).toEqual(['answered', 'answered', Code.INTERNAL, 'answered'])
+    expect(works[2]?.outcome).toMatchObject({ message: "model 'm' version 1 failed to run: a text" })
+  })
+
+  test('whose executor dies is tried again one by one, once', async () => {
+    const { batcher, executor, offer } = setUp()
+    const works = offer('a', 'poison')
+    await turn()
+    batcher.died(executor, executor.batches.splice(0))
+    const second = new FakeExecutor()
+    batcher.attach(second)
+    await turn()
+    expect(second.ran).toEqual([['a']])
+    const batch = second.batches.shift()
+    if (batch) batcher.done(second, batch, result)
+    expect(second.ran).toEqual([['a'], ['poison']])
+    batcher.died(second, second.batches.splice(0))
+    expect(works.map(code)).toEqual(['answered', Code.INTERNAL])
+    await batcher.idle()
+  })
+
+  test('gives its threads back', async () => {
+    const { batcher, executor, budget, offer } = setUp()
+    offer('a')
+    await turn()
+    expect(budget.take(1, () => {})).toBe(false)
+    batcher.died(executor, executor.batches.splice(0))
+    expect(budget.take(1, () => {})).toBe(true)
+  })
+})
+
+test('two versions share the threads there are, first come, first served', async () => {
+  const one = setUp()
+  const executor = new FakeExecutor()
+  const other = new Batcher({
+    model: 'n',
+    version: '1',
+    limits: wideLimits,
+    budget: one.budget,
+    threadsPerRun: 1,
+    answer: () => true,
+  })
+  other.attach(executor)
+  one.offer('a')
+  await turn()
+  other.offer(new FakeWork('b'))
+  await turn()
+  expect(executor.ran).toEqual([])
+  one.done()
+  expect(executor.ran).toEqual([['b']])
+})
