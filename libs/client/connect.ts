@@ -11,7 +11,7 @@ import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_c
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { PredictionService } from '@slipway/proto/slipway/routing/v1/prediction_service'
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
-import { type Client, type ClientOptions, createClient } from '@slipway/rpc'
+import { type CallOptions, type Client, type ClientOptions, createClient } from '@slipway/rpc'
 
 /** The five services. */
 export type ServiceName = 'trafficRouter' | 'registry' | 'featureStore' | 'inference' | 'driftMonitor'
@@ -34,6 +34,8 @@ export type Health = 'serving' | 'not serving' | 'unreachable'
 /** How to reach the services; addresses that are left out are those of `npm start`. */
 export interface ConnectOptions extends Omit<ClientOptions, 'address'> {
   readonly addresses?: Partial<Addresses>
+  /** Who calls, for the registry's history; unless given, it notes the address of the caller. */
+  readonly actor?: string | undefined
 }
 
 /** Typed clients for all services. Nothing connects before its first call. */
@@ -57,10 +59,11 @@ export interface Slipway {
 }
 
 const healthTimeoutMs = 2000
+const actorHeader = 'x-slipway-actor'
 
 /** Makes the clients. */
 export function connect(options: ConnectOptions = {}): Slipway {
-  const { addresses: given, ...clientOptions } = options
+  const { addresses: given, actor, ...clientOptions } = options
   const addresses: Addresses = { ...defaultAddresses, ...given }
   const closing: (() => void)[] = []
   const clientOf = <S extends DescService>(service: S, name: ServiceName): Client<S> => {
@@ -70,7 +73,7 @@ export function connect(options: ConnectOptions = {}): Slipway {
   }
   return {
     addresses,
-    registry: clientOf(RegistryService, 'registry'),
+    registry: withHeaders(clientOf(RegistryService, 'registry'), actor === undefined ? {} : { [actorHeader]: actor }),
     features: clientOf(FeatureStoreService, 'featureStore'),
     inference: clientOf(GRPCInferenceService, 'inference'),
     modelControl: clientOf(ModelControlService, 'inference'),
@@ -95,4 +98,15 @@ async function checkHealth(options: ClientOptions): Promise<Health> {
   } finally {
     client.close()
   }
+}
+
+/** The same client, with headers that every call carries. */
+function withHeaders<S extends DescService>(client: Client<S>, headers: Readonly<Record<string, string>>): Client<S> {
+  const calls = Object.entries(client as Readonly<Record<string, (...words: unknown[]) => unknown>>)
+  const wrapped = calls.map(([name, call]) => {
+    const withThem = (request: unknown, options?: CallOptions) =>
+      call(request, { ...options, headers: { ...headers, ...options?.headers } })
+    return [name, name === 'close' ? call : withThem] as const
+  })
+  return Object.fromEntries(wrapped) as unknown as Client<S>
 }

@@ -72,6 +72,7 @@ const server = createServer({
               nextPageToken: 'next',
             }
           : { models: [{ name: 'models/taxis', latestVersion: 0n }] },
+      getModel: async ({ name }, call) => ({ name, description: `asked by ${call.header('x-slipway-actor')}` }),
       createModel: async () => {
         throw new Failure(Code.INVALID_ARGUMENT, 'INVALID_FIELD', 'the request is not valid', {
           violations: [{ field: 'model.description', description: 'must be shorter' }],
@@ -108,7 +109,10 @@ async function slipway(line: string, signal = new AbortController().signal) {
   const written = { out: '', err: '' }
   const services = ['REGISTRY', 'FEATURE_STORE', 'INFERENCE', 'TRAFFIC_ROUTER', 'DRIFT_MONITOR']
   const code = await runCli(line.split(' '), {
-    env: Object.fromEntries(services.map((service) => [`SLIPWAY_${service}_ADDRESS`, address])),
+    env: {
+      SLIPWAY_ACTOR: 'ada',
+      ...Object.fromEntries(services.map((service) => [`SLIPWAY_${service}_ADDRESS`, address])),
+    },
     signal,
     terminal: {
       out: (text) => {
@@ -269,4 +273,8 @@ test('TLS files must exist and come in pairs', async () => {
 
 test('a server that speaks plain text is not spoken to in TLS', async () => {
   expect(await slipway('models list --tls')).toMatchObject({ code: 1, out: '' })
+})
+
+test('the registry hears who asks', async () => {
+  expect((await slipway('models get flights')).out).toContain('asked by ada')
 })

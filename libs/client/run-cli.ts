@@ -62,7 +62,9 @@ export async function runCli(words: readonly string[], environment: CliEnvironme
 }
 
 async function runCommand(command: Command, words: Words, environment: CliEnvironment): Promise<void> {
-  const slipway = connect({ addresses: addressesOf(words, environment.env), tls: tlsOf(words, environment.env) })
+  const { env } = environment
+  const actor = env.SLIPWAY_ACTOR || env.USER || undefined
+  const slipway = connect({ addresses: addressesOf(words, env), tls: tlsOf(words, env), actor })
   try {
     await command.run({ ...environment, words, slipway, json: words.flag('json') })
   } finally {
@@ -88,7 +90,8 @@ function report(error: unknown, { terminal, signal }: CliEnvironment): number {
 /** A failure in lines: what, then the fields that are wrong, then what would help. */
 function describeFailure(failure: Failure): string {
   const lines = [`${failure.message} (${codeName(failure.code)}, ${failure.reason})`]
-  for (const { field, description } of failure.violations) lines.push(`  ${field}: ${description}`)
+  const violations = failure.violations.map(({ field, description }) => `${field}: ${description}`)
+  for (const violation of violations) if (violation !== failure.message) lines.push(`  ${violation}`)
   if (failure.violations.length === 0) {
     for (const [key, value] of Object.entries(failure.metadata)) lines.push(`  ${key}: ${value}`)
   }

@@ -2,12 +2,13 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { toJson } from '@bufbuild/protobuf'
+import { create, toJson } from '@bufbuild/protobuf'
 import { downloadFile, fileSource, uploadFile } from '@slipway/models'
 import {
   type GateReport,
   GateReportSchema,
   GateState,
+  ModelFileSchema,
   type ModelVersion,
   ModelVersionSchema,
 } from '@slipway/proto/slipway/registry/v1/model'
@@ -101,8 +102,10 @@ async function getVersion(invocation: Invocation): Promise<void> {
 async function registerVersion(invocation: Invocation): Promise<void> {
   const { slipway, words, terminal, signal } = invocation
   const spec = words.optional('spec')
-  const declared = spec === undefined ? {} : await readJson(spec, CreateVersionRequestSchema)
-  const files = []
+  const request =
+    spec === undefined ? create(CreateVersionRequestSchema) : await readJson(spec, CreateVersionRequestSchema)
+  request.parent = modelName(words.text('model'))
+  request.requestId = words.optional('request-id') ?? randomUUID()
   for (const text of words.many('file')) {
     const [path, source] = splitFile(text)
     const content = await fileSource(source)
@@ -110,11 +113,9 @@ async function registerVersion(invocation: Invocation): Promise<void> {
     const onProgress = (done: number) => line.update(done / content.sizeBytes, bytesText(content.sizeBytes))
     const { digest, sizeBytes } = await uploadFile(slipway.registry, content, { onProgress, signal })
     line.end()
-    files.push({ path, digest, sizeBytes: BigInt(sizeBytes) })
+    request.files.push(create(ModelFileSchema, { path, digest, sizeBytes: BigInt(sizeBytes) }))
   }
-  const parent = modelName(words.text('model'))
-  const requestId = words.optional('request-id') ?? randomUUID()
-  const made = await slipway.registry.createVersion({ ...declared, parent, requestId, files })
+  const made = await slipway.registry.createVersion(request)
   showMessage(invocation, ModelVersionSchema, made, describeVersion)
 }
 
