@@ -7,7 +7,7 @@
  *    `limits.maxRetryMs`, less up to half of it at random.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { logger, meter, metric } from '@slipway/telemetry'
+import { attribute, logger, meter, metric } from '@slipway/telemetry'
 import { type EventRecord, limits, type ReceivedRecord, type SubscribeOptions } from './bus.ts'
 import { deadLetterOf, Poison } from './poison.ts'
 import { inConsumerSpan } from './trace.ts'
@@ -30,10 +30,14 @@ export function createDelivery(
   park: (record: EventRecord) => Promise<void>,
 ): Delivery {
   const { group, handle } = options
+  const labels = (topic: string | undefined) => ({
+    [attribute.messagingDestination]: topic ?? '',
+    [attribute.messagingGroup]: group,
+  })
 
   async function attempt(batch: readonly ReceivedRecord[], signal: AbortSignal): Promise<void> {
     const startedMs = performance.now()
-    const attributes = { 'messaging.destination.name': batch[0]?.topic ?? '', 'messaging.consumer.group.name': group }
+    const attributes = labels(batch[0]?.topic)
     await inConsumerSpan(batch, group, () => handle(batch, { signal }))
     handled.add(batch.length, attributes)
     handleDuration.record((performance.now() - startedMs) / 1000, attributes)
@@ -42,7 +46,7 @@ export function createDelivery(
   async function parkPoison(record: ReceivedRecord, poison: Poison): Promise<void> {
     const { topic, partition, offset } = record
     await park(deadLetterOf(record, group, poison))
-    deadLettered.add(1, { 'messaging.destination.name': topic, 'messaging.consumer.group.name': group })
+    deadLettered.add(1, labels(topic))
     log.warn('record parked', { topic, partition, offset, group, reason: poison.message })
   }
 
@@ -94,4 +98,10 @@ export function retryDelayMs(failures: number): number {
 /** Waits, shorter when the signal is aborted. */
 export async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
   await sleep(delayMs, undefined, { signal }).catch(() => undefined)
+}
+
+/** Waits for something that ends by itself, but not for long. */
+export async function atMost(timeoutMs: number, work: Promise<void>): Promise<void> {
+  const enough = new AbortController()
+  await Promise.race([work, pause(timeoutMs, enough.signal)]).finally(() => enough.abort())
 }

@@ -7,7 +7,7 @@
 import { logger } from '@slipway/telemetry'
 import type { Admin, Kafka } from 'kafkajs'
 import { defaultTopic, type StartPosition, type TopicSettings } from './bus.ts'
-import { pause, retryDelayMs } from './delivery.ts'
+import { atMost, pause, retryDelayMs } from './delivery.ts'
 
 /** An offset in a partition of a topic. */
 export interface TopicOffset {
@@ -29,6 +29,7 @@ export interface KafkaAdmin {
   close(): Promise<void>
 }
 
+const disconnectTimeoutMs = 1000
 const log = logger('slipway.events.kafka')
 
 /** Opens a connection of its own on first use. */
@@ -99,7 +100,7 @@ export function createKafkaAdmin(kafka: Kafka, settings: ReadonlyMap<string, Top
           .flatMap(({ topic, partitions }) => offsetsOf(topic, partitions, 'offset'))
           .filter(({ offset }) => offset >= 0n)
       }),
-    close: disconnect,
+    close: () => atMost(disconnectTimeoutMs, disconnect()),
   }
 }
 

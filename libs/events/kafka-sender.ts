@@ -8,11 +8,12 @@
  * 3. After a send was given up, or the broker lost track of the sequence, a new producer begins a new sequence.
  * 4. A send counts only when every partition that it went to is in the answer.
  */
+import { once } from 'node:events'
 import { Code, Failure } from '@slipway/rpc'
 import { logger } from '@slipway/telemetry'
 import kafkajs, { type Kafka, type Message, type Producer } from 'kafkajs'
 import { type EventRecord, limits, recordBytes } from './bus.ts'
-import { pause, retryDelayMs } from './delivery.ts'
+import { atMost, pause, retryDelayMs } from './delivery.ts'
 import type { KafkaAdmin } from './kafka-admin.ts'
 
 /** Publishes in the order of the calls. */
@@ -21,7 +22,7 @@ export interface KafkaSender {
   send(records: readonly EventRecord[], bytes: number, signal: AbortSignal): Promise<void>
   /** Bytes that wait or are on their way. */
   readonly pendingBytes: number
-  /** Tries for a while to publish what waits, then gives up the rest. */
+  /** Tries for a while to publish what somebody waits for, then gives up the rest. */
   close(): Promise<void>
 }
 
@@ -37,6 +38,7 @@ interface Entry {
 const maxSendBytes = limits.maxRecordBytes
 const maxSendRecords = 2000
 const closeTimeoutMs = 5000
+const disconnectTimeoutMs = 1000
 
 /** The broker will never take such a batch. */
 const refusals: ReadonlySet<string> = new Set([
@@ -62,6 +64,7 @@ const log = logger('slipway.events.kafka')
 /** Creates a sender; it connects with the first send. */
 export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender {
   const queue: Entry[] = []
+  let underway: readonly Entry[] = []
   const closing = new AbortController()
   const gaveUp = new AbortController()
   const chosen = new Set<string>()
@@ -158,6 +161,7 @@ export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender 
     // Calls of the same turn of the event loop share the first send.
     await Promise.resolve()
     for (let batch = take(); batch.length > 0; batch = take()) {
+      underway = batch
       for (const part of partsOf(batch)) {
         try {
           await sendSurely(part.records)
@@ -170,6 +174,7 @@ export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender 
         }
       }
     }
+    underway = []
     running = undefined
   }
 
@@ -188,10 +193,12 @@ export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender 
       }),
     close: async () => {
       closing.abort()
-      const timer = setTimeout(() => gaveUp.abort(), closeTimeoutMs)
-      await running
+      const isAwaited = [...underway, ...queue].some((entry) => !entry.signal.aborted)
+      const timer = setTimeout(() => gaveUp.abort(), isAwaited ? closeTimeoutMs : 0)
+      if (running !== undefined) await Promise.race([running, once(gaveUp.signal, 'abort')])
       clearTimeout(timer)
-      await disconnect()
+      for (const entry of [...underway, ...queue]) entry.reject(failureOf(undefined))
+      await atMost(disconnectTimeoutMs, disconnect())
     },
   }
 }

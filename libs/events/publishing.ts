@@ -1,5 +1,5 @@
 import { Code, Failure } from '@slipway/rpc'
-import { meter, metric } from '@slipway/telemetry'
+import { attribute, meter, metric } from '@slipway/telemetry'
 import { type EventRecord, limits, recordBytes } from './bus.ts'
 
 const published = meter('slipway.events').createCounter(metric.eventsPublished)
@@ -46,5 +46,5 @@ export async function abortable(done: Promise<void>, signal: AbortSignal | undef
 /** Counts records that the bus acknowledged. */
 export function countPublished(records: readonly EventRecord[]): void {
   const byTopic = Map.groupBy(records, (record) => record.topic)
-  for (const [topic, some] of byTopic) published.add(some.length, { 'messaging.destination.name': topic })
+  for (const [topic, some] of byTopic) published.add(some.length, { [attribute.messagingDestination]: topic })
 }
