@@ -4,7 +4,7 @@ import { ConfigError, type Environment } from '@slipway/config'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { createClient, createServer, implement } from '@slipway/rpc'
+import { createClient, createServer, implement, type RpcServer } from '@slipway/rpc'
 import { attribute, type Logger, logger, meter, metric, startTelemetry } from '@slipway/telemetry'
 import { ArtifactCache } from './artifact-cache.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
@@ -62,6 +62,7 @@ export async function start(env: Environment): Promise<RunningService> {
     ...loadLog(log),
   })
   let isReady = false
+  let isStopping = false
   const server = createServer({
     implementations: [
       ...createInferenceService({
@@ -76,9 +77,8 @@ export async function start(env: Environment): Promise<RunningService> {
     limits: { maxRequestBytes: config.maxRequestBytes },
     onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
   })
-  server.health.set(GRPCInferenceService.typeName, false)
+  tellHealth(server, false)
   residency.followAliases()
-  await residency.settled()
   const { address } = await server.start()
   const watch = watchRegistry({
     registry,
@@ -90,22 +90,31 @@ export async function start(env: Environment): Promise<RunningService> {
     onBroken: (failure) =>
       log.warn('the registry cannot be watched; what is loaded goes on', { reason: failure.message }),
   })
-  isReady = true
-  server.health.set(GRPCInferenceService.typeName, true)
+  const settled = residency.settled().then(() => {
+    isReady = !isStopping
+    if (isReady) tellHealth(server, true)
+  })
   log.info('the inference service answers', { address })
 
   return {
     address,
     stop: async () => {
       isReady = false
+      isStopping = true
       await watch.stop()
       await server.drain({ graceMs: config.drainGraceMs })
       await residency.stop()
+      await settled
       observer.stop()
       registry.close()
       await telemetry.shutdown()
     },
   }
+}
+
+/** The server as a whole is as healthy as its predictions. */
+function tellHealth({ health }: RpcServer, isServing: boolean): void {
+  for (const service of ['', GRPCInferenceService.typeName]) health.set(service, isServing)
 }
 
 /** What is said about versions that come and go. */

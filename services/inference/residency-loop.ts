@@ -83,9 +83,17 @@ export class Residency {
     if (expectedDigest !== '' && digest !== expectedDigest) {
       throw refusal.digestMismatch(name, expectedDigest, digest)
     }
+    const wasPinned = state.pinned.includes(name)
     state.setPinned(name, true)
     const found = this.#options.models.get(model, number)
-    const served = found?.kind === 'ready' ? found.served : await this.#load(name)
+    const served =
+      found?.kind === 'ready'
+        ? found.served
+        : await this.#load(name).catch((error: unknown) => {
+            // Its caller was told; nobody else waits for it to be tried again.
+            state.setPinned(name, wasPinned)
+            throw error
+          })
     served.lastUsedMs = Date.now()
     await state.flush()
     this.consider()
@@ -216,7 +224,8 @@ export class Residency {
     } catch (error) {
       onError?.(error)
     }
-    models.set(model, number, undefined)
+    const now = models.get(model, number)
+    if (now?.kind === 'unloading' && now.served === found.served) models.set(model, number, undefined)
     state.prune((version) => state.pinned.includes(version) || Object.values(state.aliases).includes(version))
     await state.flush().catch((error: unknown) => onError?.(error))
     onUnloaded?.(name, reason)
