@@ -16,10 +16,12 @@ import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt'
 import { type ChannelCredentials, credentials, Client as GrpcClient, Metadata } from '@grpc/grpc-js'
 import { type CallOptions, type CallScope, callScope } from './call-scope.ts'
 import { type CallRecord, recordClientCall } from './call-telemetry.ts'
+import { converse } from './conversation.ts'
 import { Failure } from './failure.ts'
-import { callOnce, noAnswer, type OutgoingCall, streamCall } from './grpc-js-call.ts'
+import { callForStream, callOnce, noAnswer, type OutgoingCall } from './grpc-js-call.ts'
 import { methodName, methodPath } from './implementation.ts'
 import { type ClientLimits, DEFAULT_TIMEOUT_MS, defaultClientLimits } from './limits.ts'
+import { openRawChannel, type RawChannel, type RawClientStream } from './raw-client.ts'
 import { callWithRetries, defaultRetryPolicy, RetryBudget, type RetryPolicy } from './retry.ts'
 import type { ClientTls } from './tls.ts'
 
@@ -55,7 +57,9 @@ export interface ClientOptions {
 }
 
 /**
- * Makes a client on grpc-js. Nothing connects before the first call; a lost connection is made again.
+ * Makes a client. Nothing connects before the first call; a lost connection is made again. Calls with one request are on
+ * grpc-js; those with a stream of requests are on a raw channel, because grpc-js half-closes a call that it cancels, and
+ * a server would take half an upload for a whole one.
  *
  * Inside a handler every call inherits the deadline, the cancellation and the trace of the call that is being answered.
  */
@@ -77,7 +81,7 @@ export function createClient<S extends DescService>(service: S, options: ClientO
     }),
   })
   const caller = new Caller(client, options)
-  const calls: Record<string, unknown> = { close: () => client.close() }
+  const calls: Record<string, unknown> = { close: () => caller.close() }
   for (const method of service.methods) calls[method.localName] = caller.callOf(method)
   return calls as Client<S>
 }
@@ -89,12 +93,15 @@ class Caller {
   readonly #options: ClientOptions
   readonly #retry: RetryPolicy
   readonly #budget: RetryBudget
+  readonly #channel: RawChannel
 
   constructor(client: GrpcClient, options: ClientOptions) {
     this.#client = client
     this.#options = options
     this.#retry = { ...defaultRetryPolicy, ...options.retry }
     this.#budget = new RetryBudget(this.#retry)
+    const { address, tls, limits = {} } = options
+    this.#channel = openRawChannel({ address, tls, limits })
   }
 
   callOf(method: DescMethod): AnyCall {
@@ -102,13 +109,17 @@ class Caller {
       case 'unary':
         return (request, options) => this.#unary(method, request as object, options)
       case 'server_streaming':
-        return (request, options) => this.#stream(method, [request as object], Number.POSITIVE_INFINITY, options)
+        return (request, options) => this.#answers(method, request as object, options)
       case 'client_streaming':
         return (requests, options) => this.#collect(method, requests as AsyncIterable<object>, options)
       case 'bidi_streaming':
-        return (requests, options) =>
-          this.#stream(method, requests as AsyncIterable<object>, Number.POSITIVE_INFINITY, options)
+        return (requests, options) => this.#converse(method, requests as AsyncIterable<object>, options)
     }
+  }
+
+  close(): void {
+    this.#client.close()
+    this.#channel.close()
   }
 
   get #timeoutMs(): number {
@@ -139,31 +150,33 @@ class Caller {
     }
   }
 
-  async #collect(method: DescMethod, requests: AsyncIterable<object>, options?: CallOptions): Promise<object> {
-    let found: object | undefined
-    for await (const answer of this.#stream(method, requests, this.#timeoutMs, options)) found ??= answer
-    if (found === undefined) throw noAnswer()
-    return found
+  async *#answers(method: DescMethod, request: object, options: CallOptions = {}): AsyncGenerator<object> {
+    const bytes = encode(method.input, request)
+    const { call, record } = this.#begin(method, callScope(options, Number.POSITIVE_INFINITY), options)
+    yield* decoded(method.output, callForStream(call, bytes), record)
   }
 
-  async *#stream(
+  async *#converse(
     method: DescMethod,
-    requests: AsyncIterable<object> | Iterable<object>,
-    timeoutMs: number,
+    requests: AsyncIterable<object>,
     options: CallOptions = {},
   ): AsyncGenerator<object> {
-    const { call, record } = this.#begin(method, callScope(options, timeoutMs), options)
-    let failure: Failure | undefined
-    try {
-      for await (const answer of streamCall(call, requests, (request) => encode(method.input, request))) {
-        yield fromBinary(method.output, answer)
-      }
-    } catch (error) {
-      failure = Failure.from(error)
-      throw error
-    } finally {
-      record?.end(failure)
-    }
+    const headers = { ...options.headers }
+    const { trace } = callScope(options, Number.POSITIVE_INFINITY)
+    const record = recordClientCall(methodName(method), trace, (name, value) => {
+      headers[name] = value
+    })
+    const open = (): RawClientStream => this.#channel.openStream(method, { ...options, headers })
+    const answers = converse(open, requests, (request) => encode(method.input, request))
+    yield* decoded(method.output, answers, record)
+  }
+
+  async #collect(method: DescMethod, requests: AsyncIterable<object>, options: CallOptions = {}): Promise<object> {
+    let found: object | undefined
+    const timed = { timeoutMs: this.#timeoutMs, ...options }
+    for await (const answer of this.#converse(method, requests, timed)) found ??= answer
+    if (found === undefined) throw noAnswer()
+    return found
   }
 
   #begin(
@@ -175,6 +188,22 @@ class Caller {
     for (const [name, value] of Object.entries(options.headers ?? {})) metadata.set(name, value)
     const record = recordClientCall(methodName(method), scope.trace, (name, value) => metadata.set(name, value))
     return { call: { client: this.#client, path: methodPath(method), metadata, scope }, record }
+  }
+}
+
+async function* decoded(
+  output: DescMessage,
+  answers: AsyncIterable<Buffer>,
+  record: CallRecord | undefined,
+): AsyncGenerator<object> {
+  let failure: Failure | undefined
+  try {
+    for await (const answer of answers) yield fromBinary(output, answer)
+  } catch (error) {
+    failure = Failure.from(error)
+    throw error
+  } finally {
+    record?.end(failure)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { ClientDuplexStream, Client as GrpcClient, Metadata, ServiceError } from '@grpc/grpc-js'
+import type { Client as GrpcClient, Metadata, ServiceError } from '@grpc/grpc-js'
 import type { CallScope } from './call-scope.ts'
 import { Code } from './code.ts'
 import { Failure } from './failure.ts'
@@ -39,27 +39,17 @@ export function callOnce(call: OutgoingCall, request: Buffer): Promise<Buffer | 
   })
 }
 
-/**
- * A call with streams. The requests are asked for one by one as the server takes them; when the call is over, or the
- * reader stops early, their iterator is told to return.
- */
-export async function* streamCall(
-  call: OutgoingCall,
-  requests: AsyncIterable<object> | Iterable<object>,
-  encode: (request: object) => Buffer,
-): AsyncGenerator<Buffer> {
+/** A call with one request and a stream of answers; a reader that stops early cancels it. */
+export async function* callForStream(call: OutgoingCall, request: Buffer): AsyncGenerator<Buffer> {
   const { client, path, metadata, scope } = call
   const ended = scope.ended()
   if (ended !== undefined) throw ended
-  let endedBy: unknown
-  const end = (cause: unknown): void => {
-    endedBy ??= cause
+  let endedBy: Failure | undefined
+  const stream = client.makeServerStreamRequest(path, same, same, request, metadata, { deadline: scope.deadlineMs })
+  const unlink = scope.onEnd((failure) => {
+    endedBy = failure
     stream.cancel()
-  }
-  const stream = client.makeBidiStreamRequest(path, same, same, metadata, { deadline: scope.deadlineMs })
-  const unlink = scope.onEnd(end)
-  const iterator = Symbol.asyncIterator in requests ? requests[Symbol.asyncIterator]() : requests[Symbol.iterator]()
-  const sent = send(stream, iterator, encode).catch(end)
+  })
   try {
     for await (const answer of stream) yield answer
   } catch (error) {
@@ -67,24 +57,7 @@ export async function* streamCall(
   } finally {
     unlink()
     stream.cancel()
-    stream.emit('drain') // lets a sender that waits for the server see that the call is over
-    void Promise.resolve(iterator.return?.()).catch(() => {})
-    void sent
   }
-}
-
-async function send(
-  stream: ClientDuplexStream<Buffer, Buffer>,
-  iterator: AsyncIterator<object> | Iterator<object>,
-  encode: (request: object) => Buffer,
-): Promise<void> {
-  for (;;) {
-    const { done, value } = await iterator.next()
-    if (stream.destroyed) return
-    if (done === true) break
-    if (!stream.write(encode(value))) await new Promise<void>((resolve) => stream.once('drain', resolve))
-  }
-  stream.end()
 }
 
 /** How grpc-js says that a call never left, because there was no connection to send it on. */
@@ -98,8 +71,12 @@ function attemptFailure(error: ServiceError, endedBy: Failure | undefined): Atte
 }
 
 function failureOf(error: ServiceError): Failure {
-  return decodeStatus({ code: error.code, message: error.details, details: detailsOf(error), cause: error })
+  const message = error.details.replace(RESERVED, decodeURIComponent)
+  return decodeStatus({ code: error.code, message, details: detailsOf(error), cause: error })
 }
+
+/** What grpc-js leaves percent-encoded in a message: the characters that are reserved in a URI. */
+const RESERVED = /%(?:3B|2F|3F|3A|40|26|3D|2B|24|2C|23)/gi
 
 function detailsOf(error: ServiceError): Buffer | undefined {
   const details = error.metadata?.get(STATUS_DETAILS_KEY)[0]

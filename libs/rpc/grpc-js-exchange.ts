@@ -4,15 +4,26 @@ import type { Exchange, ExchangeListener, Settled, Trailers } from './exchange.t
 import { Failure } from './failure.ts'
 import { encodeStatus, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
 
+/** The part of an HTTP/2 stream that grpc-js does not hand on. */
+export interface Abortable {
+  /** Whether the caller reset it. */
+  readonly aborted: boolean
+}
+
 /**
  * An exchange on grpc-js. Every method is registered there as a bidirectional stream of bytes, whatever its kind, so
  * that one place decides what a missing or a second message means. grpc-js measures deadlines and message sizes itself.
  *
  * Traps of grpc-js this file keeps away from the rest: an error status is an `error` event that must carry its own
- * metadata, `cancelled` is emitted after every call, also one that ended well, and a message that cannot be
- * percent-encoded throws.
+ * metadata, `cancelled` is emitted after every call, also one that ended well, a message that cannot be
+ * percent-encoded throws, and a call that was reset ends like one that was half-closed, so that half an upload looks like
+ * a whole one: that is what `http2Stream` is for.
  */
-export function grpcJsExchange(stream: ServerDuplexStream<Buffer, Buffer>, settled: Settled): Exchange {
+export function grpcJsExchange(
+  stream: ServerDuplexStream<Buffer, Buffer>,
+  http2Stream: Abortable | undefined,
+  settled: Settled,
+): Exchange {
   const deadline = stream.getDeadline()
   const deadlineMs = typeof deadline === 'number' ? deadline : deadline.getTime()
   let over = false
@@ -48,6 +59,7 @@ export function grpcJsExchange(stream: ServerDuplexStream<Buffer, Buffer>, settl
         if (!over) listener.message(bytes)
       })
       stream.on('end', () => {
+        if (http2Stream?.aborted === true) return // `cancelled` follows
         halfClosed = true
         if (!over) listener.end()
       })

@@ -1,4 +1,4 @@
-import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from 'node:http2'
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2'
 import { deadlineExceeded } from './call-scope.ts'
 import { Code } from './code.ts'
 import { Failure } from './failure.ts'
@@ -25,6 +25,8 @@ export interface LeanCallListener {
  * 1. Answers are heard in order, then the end, exactly once, whatever happens to the stream.
  * 2. A status that the server sent is what the end says; a stream that ends without one is told by how it ended, and a
  *    lost connection is UNAVAILABLE.
+ * 3. A call that is cancelled before it sent everything is reset and not half-closed first. (`close` of a stream of
+ *    Node.js sends END_STREAM before RST_STREAM: the server would take half an upload for a whole one.)
  */
 export class LeanCall {
   readonly #stream: ClientHttp2Stream
@@ -32,19 +34,24 @@ export class LeanCall {
   readonly #listener: LeanCallListener
   readonly #reader: FrameReader
   readonly #writer: FrameWriter
+  readonly #reset: AbortController | undefined
   readonly #maxRequestBytes: number
   readonly #timer: NodeJS.Timeout | undefined
   #outcome: { readonly failure: Failure | undefined } | undefined
   #error: Error | undefined
   #over = false
 
+  /** `kind`: a unary call is half-closed in the turn in which it is made, a stream later. */
   constructor(
-    stream: ClientHttp2Stream,
+    kind: 'unary' | 'stream',
     session: LeanSession,
+    headers: OutgoingHttpHeaders,
     limits: ClientLimits,
     deadlineMs: number,
     listener: LeanCallListener,
   ) {
+    this.#reset = kind === 'stream' ? new AbortController() : undefined
+    const stream = session.request(headers, this.#reset?.signal)
     this.#stream = stream
     this.#session = session
     this.#listener = listener
@@ -64,6 +71,7 @@ export class LeanCall {
     stream.on('error', (error) => {
       this.#error = error // `close` follows
     })
+    stream.on('end', () => this.#end())
     stream.on('close', () => this.#close())
     if (listener.drain !== undefined) stream.on('drain', () => listener.drain?.())
   }
@@ -71,6 +79,16 @@ export class LeanCall {
   /** True while more waits for the server than should. */
   get needsDrain(): boolean {
     return this.#writer.needsDrain
+  }
+
+  /** Stops reading, so that the server is held back. */
+  pause(): void {
+    this.#stream.pause()
+  }
+
+  /** Reads on. */
+  resume(): void {
+    this.#stream.resume()
   }
 
   /** Sends a message at the end of this turn of the event loop. */
@@ -132,7 +150,19 @@ export class LeanCall {
 
   #fail(failure: Failure): void {
     this.#outcome ??= { failure }
-    this.#stream.close(constants.NGHTTP2_CANCEL)
+    this.#cut()
+  }
+
+  #cut(): void {
+    if (this.#reset === undefined) this.#stream.close(constants.NGHTTP2_CANCEL)
+    else this.#reset.abort()
+  }
+
+  /** The server has said everything; a call that was not half-closed would stay open for ever. */
+  #end(): void {
+    if (this.#outcome === undefined) return
+    this.#finish()
+    if (!this.#stream.writableEnded) this.#cut()
   }
 
   #close(): void {

@@ -222,6 +222,7 @@ export class LeanExchange implements Exchange {
   }
 
   #end(): void {
+    if (this.#stream.aborted) return // a reset looks like an end first; `close` follows
     this.halfClosed = true
     if (this.#inflating !== undefined) {
       void this.#inflating.then(() => this.#end())

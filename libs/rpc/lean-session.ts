@@ -43,7 +43,9 @@ export class LeanSession {
     const settings = { initialWindowSize: streamWindowBytes, enablePush: false }
     const scheme = options.tls === undefined ? 'http' : 'https'
     this.#http2 = connect(`${scheme}://${options.address}`, { settings, ...tlsOptions(options.tls) })
-    this.#http2.on('connect', () => this.#http2.setLocalWindowSize(connectionWindowBytes))
+    this.#http2.on('connect', () => {
+      if (!this.#http2.destroyed) this.#http2.setLocalWindowSize(connectionWindowBytes)
+    })
     this.#http2.on('error', () => this.#leave())
     this.#http2.on('goaway', () => this.#leave())
     this.#http2.on('close', () => {
@@ -68,9 +70,9 @@ export class LeanSession {
     return this.#http2.destroyed
   }
 
-  /** Opens a stream. */
-  request(headers: OutgoingHttpHeaders): ClientHttp2Stream {
-    const stream = this.#http2.request(headers)
+  /** Opens a stream; `signal` resets it. */
+  request(headers: OutgoingHttpHeaders, signal?: AbortSignal): ClientHttp2Stream {
+    const stream = this.#http2.request(headers, signal === undefined ? undefined : { signal })
     if (this.#calls++ === 0) this.#watch()
     stream.on('close', () => {
       if (--this.#calls === 0) this.#rest()

@@ -12,7 +12,7 @@ export interface Source {
 /**
  * The messages of one stream as an async iterable with back-pressure.
  *
- * 1. Messages come out in the order in which they went in; then the end, or the failure.
+ * 1. Messages come out in the order in which they went in; then the end, or the failure. `abort` drops what waits.
  * 2. The source is paused while more than MAX_WAITING_MESSAGES wait, and read again when none does.
  * 3. One reader; a reader that stops early leaves the source paused no longer.
  */
@@ -43,16 +43,22 @@ export class MessageQueue<T> implements AsyncIterableIterator<T> {
     }
   }
 
-  /** No message comes any more; with a failure, the reader is told after what waits, which is dropped. */
+  /** No message comes any more; after what waits the reader is told the end, or the failure. */
   close(failure?: Failure): void {
     if (this.#closed !== undefined) return
     this.#closed = { failure }
-    if (failure !== undefined) this.#waiting.length = 0
     const reader = this.#reader
     this.#reader = undefined
     if (reader === undefined) return
     if (failure === undefined) reader.resolve({ done: true, value: undefined })
     else reader.reject(failure)
+  }
+
+  /** Drops what waits and tells the reader the failure next, also after the end of the messages was known. */
+  abort(failure: Failure): void {
+    this.#waiting.length = 0
+    if (this.#closed === undefined) this.close(failure)
+    else this.#closed = { failure }
   }
 
   next(): Promise<IteratorResult<T>> {

@@ -53,6 +53,10 @@ export interface RawClientStream {
   end(): void
   /** Ends the stream at once; `onClose` hears CANCELLED. */
   cancel(): void
+  /** Stops reading, so that the server is held back. */
+  pause(): void
+  /** Reads on. */
+  resume(): void
   /** True while more waits for the server than should: stop writing until `onDrain`. */
   readonly needsDrain: boolean
   /** Told each time what was written is on its way again. */
@@ -128,8 +132,7 @@ class Channel implements RawChannel {
         listener.closed(failure)
         closed()
       }
-      const http2 = session.request(headers)
-      return new LeanCall(http2, session, this.#limits, scope.deadlineMs, { ...listener, closed: over })
+      return new LeanCall('stream', session, headers, this.#limits, scope.deadlineMs, { ...listener, closed: over })
     })
     streams.add(stream)
     return stream
@@ -160,8 +163,8 @@ class Channel implements RawChannel {
       }
       let answer: Buffer | undefined
       const session = this.#session()
-      const stream = session.request({ ...headers, 'grpc-timeout': remaining(scope) })
-      const call = new LeanCall(stream, session, this.#limits, scope.deadlineMs, {
+      const timed = { ...headers, 'grpc-timeout': remaining(scope) }
+      const call = new LeanCall('unary', session, timed, this.#limits, scope.deadlineMs, {
         message(bytes) {
           answer ??= bytes
         },
@@ -227,6 +230,14 @@ class ClientStream implements RawClientStream {
 
   cancel(): void {
     this.#call.cancel(new Failure(Code.CANCELLED, 'CANCELLED', 'the stream was cancelled'))
+  }
+
+  pause(): void {
+    this.#call.pause()
+  }
+
+  resume(): void {
+    this.#call.resume()
   }
 
   onMessage(listener: (message: Buffer) => void): void {

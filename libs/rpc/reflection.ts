@@ -1,5 +1,6 @@
 import { type DescExtension, type DescFile, type DescMessage, type DescService, toBinary } from '@bufbuild/protobuf'
 import { FileDescriptorProtoSchema } from '@bufbuild/protobuf/wkt'
+import { file_google_rpc_error_details } from '@slipway/proto/google/rpc/error_details'
 import { ServerReflection, type ServerReflectionRequest } from '@slipway/proto/grpc/reflection/v1/reflection'
 import {
   ServerReflection as ServerReflectionAlpha,
@@ -41,6 +42,8 @@ class Index {
   constructor(services: readonly DescService[]) {
     this.#services = [...new Set(services.map(({ typeName }) => typeName))].sort()
     for (const { file } of services) this.#addFile(file)
+    // No method names these, but every failure carries them: tools that find them can show field-level errors.
+    this.#addFile(file_google_rpc_error_details)
   }
 
   answer({ messageRequest: question }: Question): Answer {

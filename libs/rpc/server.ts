@@ -79,6 +79,8 @@ class Server implements RpcServer {
   readonly #routes = new Map<string, Route>()
   readonly #active = new ActiveCalls()
   readonly #connections = new Connections()
+  /** The stream that is being passed on to grpc-js, which calls the handler before it returns. */
+  #passedOn: ServerHttp2Stream | undefined
   #drained: Promise<void> | undefined
 
   constructor(options: ServerOptions) {
@@ -137,7 +139,7 @@ class Server implements RpcServer {
     const { method } = implemented
     const route: Route = { name: methodName(method), implemented, streams: streamsOf[method.methodKind] }
     const handle = (stream: ServerDuplexStream<Buffer, Buffer>): void => {
-      this.#serve(route, (settled) => grpcJsExchange(stream, settled))
+      this.#serve(route, (settled) => grpcJsExchange(stream, this.#passedOn, settled))
     }
     const path = methodPath(method)
     if (!this.#grpc.register(path, handle, same, same, 'bidi')) throw new TypeError(`${path} is implemented twice`)
@@ -161,6 +163,7 @@ class Server implements RpcServer {
     if (!isLean && timeoutMs !== undefined) {
       // grpc-js reads the header again, and would take a very long timeout for a negative one.
       if (timeoutMs !== Number.POSITIVE_INFINITY) headers['grpc-timeout'] = formatTimeout(timeoutMs)
+      this.#passedOn = stream
       return false
     }
     this.#serve(route, (settled) => new LeanExchange(stream, headers, timeoutMs, this.#limits, settled))

@@ -66,9 +66,9 @@ export function decodeStatus(status: {
   readonly cause?: unknown
 }): Failure {
   const code = codeOf(status.code)
-  const { reason, ...found } = readDetails(status.details)
+  const { reason, message = status.message, ...found } = readDetails(status.details)
   const options: FailureOptions = status.cause === undefined ? found : { ...found, cause: status.cause }
-  return new Failure(code, reason ?? codeName(code), status.message, options)
+  return new Failure(code, reason ?? codeName(code), message, options)
 }
 
 /** Whether these details say that an application, and not a proxy or the transport, answered. */
@@ -77,6 +77,7 @@ export function hasErrorInfo(details: Uint8Array | undefined): boolean {
 }
 
 interface Details {
+  message?: string
   reason?: string
   metadata?: Record<string, string>
   violations?: FieldViolation[]
@@ -87,7 +88,9 @@ function readDetails(bytes: Uint8Array | undefined): Details {
   const found: Details = {}
   if (bytes === undefined) return found
   try {
-    for (const detail of fromBinary(StatusSchema, bytes).details) readDetail(detail, found)
+    const status = fromBinary(StatusSchema, bytes)
+    if (status.message !== '') found.message = status.message
+    for (const detail of status.details) readDetail(detail, found)
   } catch {
     // Details that cannot be read are no reason to hide the status they came with.
   }

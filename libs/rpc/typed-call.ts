@@ -75,11 +75,11 @@ function readMany(input: DescMessage, exchange: Exchange, start: Start): Exchang
       } catch (error) {
         const failure = Failure.from(error)
         exchange.fail(failure)
-        queue.close(failure)
+        queue.abort(failure)
       }
     },
     end: () => queue.close(),
-    cancel: (failure) => queue.close(failure),
+    cancel: (failure) => queue.abort(failure),
   }
 }
 

@@ -1,0 +1,87 @@
+import { EchoService } from '@slipway/proto/slipway/testing/v1/echo'
+import { createSpanRecorder, startTelemetry } from '@slipway/telemetry'
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
+import { Code } from './code.ts'
+import { all, allHot, echoHandlers, serveEcho, texts } from './echo.fixture.ts'
+import { Failure } from './failure.ts'
+import { implementRawUnary } from './raw.ts'
+import { openRawChannel } from './raw-client.ts'
+
+const recorder = createSpanRecorder()
+let telemetry: ReturnType<typeof startTelemetry>
+beforeAll(() => {
+  const spanProcessors = [recorder.processor]
+  telemetry = startTelemetry({ serviceName: 'rpc-test', env: { OTEL_TRACES_EXPORTER: 'none' }, spanProcessors })
+})
+afterAll(() => telemetry.shutdown())
+beforeEach(() => recorder.clear())
+
+const method = (name: string): string => `slipway.testing.v1.EchoService/${name}`
+const CLIENT = 2
+const SERVER = 1
+
+/** Ended spans; a server's span may end a moment after its caller has the answer. */
+async function spans(count: number) {
+  while (recorder.spans().length < count) await new Promise((resolve) => setTimeout(resolve, 1))
+  return recorder.spans()
+}
+
+describe.each([
+  ['grpc-js', {}],
+  ['the lean path', allHot],
+])('a call on %s', (_transport, hot) => {
+  it('is one trace: the span of the caller is the parent of the span of the server, through every hop', async () => {
+    const back = await serveEcho(echoHandlers, hot)
+    const front = await serveEcho({ echo: ({ text }) => back.client.echo({ text }) }, hot)
+    await front.client.echo({ text: 'x' })
+    const ended = await spans(4)
+    expect(new Set(ended.map((span) => span.spanContext().traceId)).size).toBe(1)
+    const chain = [...ended].sort((a, b) => Number(a.startTime[0] - b.startTime[0] || a.startTime[1] - b.startTime[1]))
+    expect(chain.map(({ kind, name }) => [kind, name])).toEqual([
+      [CLIENT, method('Echo')],
+      [SERVER, method('Echo')],
+      [CLIENT, method('Echo')],
+      [SERVER, method('Echo')],
+    ])
+    for (const [index, span] of chain.entries()) {
+      expect(span.parentSpanContext?.spanId).toBe(chain[index - 1]?.spanContext().spanId)
+    }
+  })
+
+  it('is traced in all four kinds', async () => {
+    const { client } = await serveEcho(echoHandlers, hot)
+    await all(client.count({ count: 2 }))
+    await client.collect(texts('a'))
+    await all(client.chat(texts('b')))
+    const names = (await spans(6)).map(({ name }) => name).sort()
+    expect(names).toEqual(['Chat', 'Chat', 'Collect', 'Collect', 'Count', 'Count'].map(method))
+  })
+
+  it('says how it failed', async () => {
+    const { client } = await serveEcho(
+      { echo: () => Promise.reject(new Failure(Code.NOT_FOUND, 'NO_MODEL', 'no')) },
+      hot,
+    )
+    await expect(client.echo({})).rejects.toThrow()
+    for (const { attributes } of await spans(2)) {
+      expect(attributes).toMatchObject({
+        'rpc.method': method('Echo'),
+        'rpc.response.status_code': 'NOT_FOUND',
+        'slipway.failure.reason': 'NO_MODEL',
+      })
+    }
+  })
+})
+
+it('a raw call is one trace with its server', async () => {
+  const { echo } = EchoService.method
+  const { address } = await serveEcho(
+    {},
+    { implementations: [implementRawUnary(echo, (request, call) => call.answer(request))] },
+  )
+  const channel = openRawChannel({ address })
+  onTestFinished(() => channel.close())
+  await channel.callUnary(echo, Buffer.alloc(0))
+  const [server, client] = await spans(2)
+  expect(server?.parentSpanContext?.spanId).toBe(client?.spanContext().spanId)
+})
