@@ -110,6 +110,19 @@ export function blobStoreContract(create: () => BlobStoreUnderTest): void {
     expect(await upload.commit(digest)).toEqual({ digest, sizeBytes: content.length })
   })
 
+  test('6: handles that come late to an upload that another one commits end well or with a gap, never with a mismatch', async () => {
+    const store = create().open()
+    const [first, second, third] = [await store.stage('u'), await store.stage('u'), await store.stage('u')]
+    await first.append(0, content)
+    await first.commit(digest)
+    expect(await failureOf(second.append(500_000, content.subarray(500_000)))).toMatchObject({ reason: 'UPLOAD_GAP' })
+    expect(await third.commit(digest)).toEqual({ digest, sizeBytes: content.length })
+    await second.append(0, content.subarray(0, 10))
+    expect(await third.commit(digest)).toEqual({ digest, sizeBytes: content.length })
+    expect((await store.stage('u')).receivedBytes).toBe(0)
+    expect(await read(store, digest)).toEqual(content)
+  })
+
   test('6: an aborted upload starts again from 0', async () => {
     const store = create().open()
     const upload = await store.stage('upload-1')

@@ -24,7 +24,7 @@ export interface ReadOptions {
  * 5. An upload continues where it stopped, also in another process: `receivedBytes` counts bytes that survive the
  *    process. Bytes sent again are skipped; a gap is refused with OUT_OF_RANGE and changes nothing.
  * 6. A commit with the wrong digest fails with INVALID_ARGUMENT and drops the upload, which starts again from 0. A
- *    repeated commit succeeds again.
+ *    commit of content that is there already succeeds, whatever else arrived, and drops the upload as well.
  * 7. Content is never deleted, and what an upload left behind goes with `sweep` only.
  */
 export interface BlobStore {

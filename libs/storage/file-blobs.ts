@@ -108,21 +108,13 @@ class FileBlobs implements BlobStore {
 
   /** Checks a finished upload and moves it to its place. */
   async #keep(path: string, expected: Digest): Promise<StoredBlob> {
-    const digest = await this.#digestOf(path)
-    if (digest === undefined) return await this.#keptBefore(expected)
-    if (digest !== expected) {
-      await rm(path, { force: true })
-      throw mismatch(digest, expected)
-    }
-    return { digest, sizeBytes: await this.#publish(path, digest) }
-  }
-
-  /** Nothing is staged: the commit is a repetition, the content is empty, or nothing ever arrived. */
-  async #keptBefore(expected: Digest): Promise<StoredBlob> {
+    const found = await this.#digestOf(path)
+    if (found === expected) return { digest: expected, sizeBytes: await this.#publish(path, expected) }
+    await rm(path, { force: true })
     const sizeBytes = await sizeOf(this.#pathOf(expected))
     if (sizeBytes !== undefined) return { digest: expected, sizeBytes }
-    if (expected === emptyDigest) return await this.put(new Uint8Array())
-    throw mismatch(emptyDigest, expected)
+    if (found === undefined && expected === emptyDigest) return await this.put(new Uint8Array())
+    throw mismatch(found ?? emptyDigest, expected)
   }
 
   async #digestOf(path: string): Promise<Digest | undefined> {
@@ -193,14 +185,14 @@ class StagedFile implements StagedBlob {
 
   async append(offset: number, chunk: Uint8Array): Promise<void> {
     await this.#enqueue(async () => {
+      await this.refresh()
+      const size = this.#receivedBytes
+      if (offset > size || offset < 0) {
+        const message = `the piece starts at ${offset} but only ${size} bytes have arrived`
+        throw new Failure(Code.OUT_OF_RANGE, 'UPLOAD_GAP', message, { metadata: { receivedBytes: String(size) } })
+      }
       const file = await open(this.#path, 'a')
       try {
-        const { size } = await file.stat()
-        this.#receivedBytes = size
-        if (offset > size || offset < 0) {
-          const message = `the piece starts at ${offset} but only ${size} bytes have arrived`
-          throw new Failure(Code.OUT_OF_RANGE, 'UPLOAD_GAP', message, { metadata: { receivedBytes: String(size) } })
-        }
         await writeAll(file, chunk.subarray(Math.min(size - offset, chunk.length)))
         this.#receivedBytes = Math.max(size, offset + chunk.length)
       } finally {
