@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytesSource, downloadBytes, downloadFile, fileSource, uploadFile } from '@slipway/models'
 import { Code } from '@slipway/rpc'
@@ -102,6 +102,15 @@ test('a byte that changed on the registry’s disk ends every download with DATA
   stored[1_234_567] = (stored[1_234_567] ?? 0) ^ 1
   writeFileSync(path, stored)
   expect(await failureOf(downloadBytes(registry.client, digest))).toMatchObject({ code: Code.DATA_LOSS })
+})
+
+test('a file that was cut on the registry’s disk is repaired by uploading it again', async () => {
+  await uploadFile(registry.client, bytesSource(content))
+  const hex = digest.slice('sha256:'.length)
+  const path = join(registry.directory, 'registry', 'files', 'sha256', hex.slice(0, 2), hex.slice(2))
+  truncateSync(path, 5)
+  await uploadFile(registry.client, bytesSource(content))
+  expect((await downloadBytes(registry.client, digest)).equals(content)).toBe(true)
 })
 
 test('a file that is not there is NOT_FOUND, an offset behind its end OUT_OF_RANGE', async () => {

@@ -106,7 +106,10 @@ export class Uploads {
       .selectAll()
       .where('upload_id', '=', uploadId)
       .executeTakeFirst()
-    return row && create(UploadSchema, { uploadId, receivedBytes: BigInt(row.size_bytes), digest: row.digest })
+    // A file that was lost or cut on disk is uploaded anew, and so repaired.
+    const stored = row && (await this.#options.blobs.stat(row.digest))
+    if (row === undefined || stored?.sizeBytes !== row.size_bytes) return undefined
+    return create(UploadSchema, { uploadId, receivedBytes: BigInt(row.size_bytes), digest: row.digest })
   }
 }
 
