@@ -26,6 +26,8 @@ export interface SourceFacts {
   readonly undocumented: readonly { readonly name: string; readonly line: number }[]
   /** Every `object.property` with plain names on both sides, such as `process.env`. */
   readonly members: readonly { readonly name: string; readonly line: number }[]
+  /** Every property of an object literal whose name is written as a string. */
+  readonly stringKeys: readonly { readonly name: string; readonly line: number }[]
   /** Every plain name that is used as a value or a type. */
   readonly names: readonly { readonly name: string; readonly line: number }[]
 }
@@ -54,6 +56,7 @@ export function readSource(path: string, text: string): SourceFacts {
   const defaultExports: number[] = []
   const exported: { name: string; start: number }[] = []
   const members: { name: string; line: number }[] = []
+  const stringKeys: { name: string; line: number }[] = []
   const names: { name: string; line: number }[] = []
   const addImport = (source: { value: unknown }, start: number, typeOnly: boolean) => {
     if (typeof source.value === 'string') imports.push({ specifier: source.value, line: lineAt(start), typeOnly })
@@ -78,6 +81,10 @@ export function readSource(path: string, text: string): SourceFacts {
       if (!computed && property.type === 'Identifier')
         members.push({ name: `${object.name}.${property.name}`, line: lineAt(start) })
     },
+    Property: ({ key, start }) => {
+      if (key.type === 'Literal' && typeof key.value === 'string')
+        stringKeys.push({ name: key.value, line: lineAt(start) })
+    },
     Identifier: ({ name, start }) => names.push({ name, line: lineAt(start) }),
     FunctionDeclaration: addFunction,
     FunctionExpression: addFunction,
@@ -91,6 +98,7 @@ export function readSource(path: string, text: string): SourceFacts {
     defaultExports,
     undocumented: withoutDoc(exported, docEnds).map(({ name, start }) => ({ name, line: lineAt(start) })),
     members,
+    stringKeys,
     names,
   }
 }

@@ -136,6 +136,12 @@ describe('a fixture that breaks a rule is found', () => {
     )
   })
 
+  test('an attribute whose name is written out', () => {
+    expect(violations(file('libs/rpc/a.ts', "span.setAttributes({ 'slipway.model': name, plain: 1 })"))).toEqual([
+      '1 telemetry takes its names from one module: slipway.model is written out',
+    ])
+  })
+
   test('export * and export default', () => {
     expect(violations(file('libs/rpc/a.ts', "export * from './b.ts'", 'export default 1'))).toEqual([
       '1 exports are named: export *',

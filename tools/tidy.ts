@@ -108,6 +108,15 @@ const rules: Readonly<Record<string, Rule>> = {
     }
   },
 
+  'telemetry takes its names from one module': function* ({ sources }) {
+    for (const { path, facts, isTest } of sources) {
+      if (isTest || path === 'libs/telemetry/names.ts') continue
+      for (const { name, line } of facts.stringKeys) {
+        if (/^(slipway|rpc|messaging)\.[a-z_.]+$/.test(name)) yield { path, line, what: `${name} is written out` }
+      }
+    }
+  },
+
   'exports are named': function* ({ sources }) {
     for (const { path, facts } of sources) {
       for (const line of facts.starExports) yield { path, line, what: 'export *' }
