@@ -1,11 +1,12 @@
 import { join } from 'node:path'
-import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
-import { fromBinary } from '@bufbuild/protobuf'
+import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from '@bufbuild/protobuf'
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
 import { consume, type EventBus, openEmbeddedBus, type Topic, topics } from '@slipway/events'
 import { ModelInferRequestSchema, ModelInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import { Code } from '@slipway/rpc'
 import { afterEach, describe, expect, test } from 'vitest'
+import { readFeatureRows } from './oip-features.ts'
+import { planVersion } from './plan.ts'
 import { isSampled } from './sampling.ts'
 import { startTestRouter, type TestRouter } from './test-router.ts'
 import { testVersion } from './test-upstreams.ts'
@@ -122,6 +123,28 @@ describe('what is logged', () => {
     const answer = fromBinary(ModelInferResponseSchema, good?.response ?? new Uint8Array())
     expect(Buffer.from(answer.rawOutputContents[0] ?? []).readFloatLE()).toBe(5)
     expect(bad).toMatchObject({ code: Code.INVALID_ARGUMENT, response: new Uint8Array(), samplingRate: 1 })
+  })
+
+  test('rows of the Open Inference Protocol are logged as predictions, from raw and from typed tensors', async () => {
+    await startWithEndpoint({})
+    const values = [100, 7, 0.25, 200, 8, Number.NaN]
+    const shape = [2n, 3n]
+    const raw = Buffer.from(new Float32Array(values).buffer)
+    const inputs = [{ name: 'x', datatype: 'FP32', shape }]
+    await router.oip.modelInfer({ modelName: 'flight-delay', id: 'request-raw', inputs, rawInputContents: [raw] })
+    const logged = await published(topics.predictions, 2)
+    const rows = logged.toSorted((a, b) => a.predictionId.localeCompare(b.predictionId))
+    expect(rows.map((each) => each.predictionId)).toEqual(['request-raw:0', 'request-raw:1'])
+    expect(rows[0]).toMatchObject({ featureStatuses: [1, 1, 1], doubles: [100, 0.25], int64s: [7n], samplingRate: 1 })
+    expect(rows[1]).toMatchObject({ featureStatuses: [1, 1, 2], doubles: [200, Number.NaN], int64s: [8n] })
+    expect(rows[0]?.outputs[0]).toBe(350)
+    const typed = [{ name: 'x', datatype: 'FP32', shape: [1n, 3n], contents: { fp32Contents: [5, 6, 7] } }]
+    const request = create(ModelInferRequestSchema, { modelName: 'flight-delay', inputs: typed })
+    const planned = planVersion(testVersion(1))
+    if ('problem' in planned) throw new Error(planned.problem)
+    const bytes = Buffer.from(toBinary(ModelInferRequestSchema, request))
+    expect(readFeatureRows(bytes, planned.plan)?.map((row) => row.values)).toEqual([[5, 6, 7]])
+    expect(readFeatureRows(Buffer.alloc(0), planned.plan)).toBeUndefined()
   })
 
   test('feedback arrives once a call, under an id that follows from the prediction, and is checked', async () => {

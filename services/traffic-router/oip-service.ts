@@ -30,6 +30,7 @@ import {
 } from './oip-message.ts'
 import { isPredictionId, malformed } from './predict-message.ts'
 import type { PredictionLog } from './prediction-log.ts'
+import type { AnsweredRequest } from './prediction-record.ts'
 import { assign, type RoutingTable, type ServedEndpoint, type ServedVariant } from './routing-table.ts'
 import { isSampled } from './sampling.ts'
 import { startRequestTrace } from './trace.ts'
@@ -52,8 +53,6 @@ interface Caller {
   answer(response: Buffer, names: { model: string; id: string }, about: { predictionId: string; encoded: Buffer }): void
   fail(failure: Failure, id: string): void
 }
-
-const EMPTY = Buffer.alloc(0)
 
 /** The methods of GRPCInferenceService. */
 export function createOipService(options: OipServiceOptions): Implementation[] {
@@ -147,7 +146,7 @@ function forward(options: OipServiceOptions, request: Buffer, caller: Caller): v
     const names = { model: scanned.modelName, id: scanned.id }
     const endpoint = endpointOf(options.table, scanned.modelName)
     const predictionId = isPredictionId(scanned.id) ? scanned.id : randomUUID()
-    const variant = variantOf(endpoint, scanned, predictionId)
+    const { variant, bucket, propensity } = choose(endpoint, scanned, predictionId)
     const deadlineMs = deadlineOf(caller.deadlineMs, scanned.timeoutMicros, options.defaultTimeoutMs)
     const id = options.pool.nextId()
     const message = renamedRequest(request, {
@@ -157,20 +156,22 @@ function forward(options: OipServiceOptions, request: Buffer, caller: Caller): v
       timeoutMicros: Math.max(1, (deadlineMs - Date.now()) * 1_000),
       traceparent: trace?.headers.traceparent ?? '',
     })
-    const answered = { endpoint, variant, predictionId, requestTimeMicros, request, headers: trace?.headers }
-    const isLogged = isSampled(predictionId, endpoint.requestSamplingRate)
+    const choice = { endpoint, variant, bucket, propensity, predictionId }
     options.pool.send(id, message, deadlineMs, (failure, response) => {
       if (failure === undefined) {
         caller.answer(response, names, { predictionId, encoded: variant.answerParameters })
         options.observer.answered(variant, endpoint, startedMs)
-        options.observer.ended(trace, answered)
+        options.observer.ended(trace, choice)
       } else fail(failure)
-      if (isLogged)
-        options.log.request({
-          ...answered,
-          response: failure === undefined ? response : EMPTY,
-          code: failure?.code ?? 0,
-        })
+      logAnswer(options.log, {
+        ...choice,
+        requestTimeMicros,
+        totalMicros: Math.round((performance.now() - startedMs) * 1_000),
+        request,
+        response,
+        code: failure?.code ?? Code.OK,
+        headers: trace?.headers,
+      })
     })
   } catch (error) {
     fail(error)
@@ -183,9 +184,22 @@ function deadlineOf(callerMs: number, timeoutMicros: number, defaultTimeoutMs: n
   return Number.isFinite(deadlineMs) ? deadlineMs : now + defaultTimeoutMs
 }
 
-function variantOf(endpoint: ServedEndpoint, scanned: ScannedRequest, predictionId: string): ServedVariant {
-  if (scanned.modelVersion !== '') return pinned(endpoint, scanned.modelVersion)
-  return assign(endpoint, scanned.routingKey === '' ? predictionId : scanned.routingKey).variant
+/** Logs what was answered, as far as it is sampled. */
+function logAnswer(log: PredictionLog, answered: AnsweredRequest): void {
+  const { endpoint, predictionId } = answered
+  if (answered.code === Code.OK && isSampled(predictionId, endpoint.predictionSamplingRate)) log.rows(answered)
+  if (isSampled(predictionId, endpoint.requestSamplingRate)) log.request(answered)
+}
+
+/** The variant that answers, with its bucket and the probability of that choice. */
+function choose(
+  endpoint: ServedEndpoint,
+  scanned: ScannedRequest,
+  predictionId: string,
+): { variant: ServedVariant; bucket: number; propensity: number } {
+  const { variant, bucket } = assign(endpoint, scanned.routingKey === '' ? predictionId : scanned.routingKey)
+  if (scanned.modelVersion === '') return { variant, bucket, propensity: variant.propensity }
+  return { variant: pinned(endpoint, scanned.modelVersion), bucket, propensity: 1 }
 }
 
 function endpointOf(table: RoutingTable, name: string): ServedEndpoint {

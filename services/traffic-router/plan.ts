@@ -50,6 +50,8 @@ export interface Plan {
   readonly digest: string
   readonly features: readonly PlannedFeature[]
   readonly featureIndex: ReadonlyMap<string, number>
+  /** The names of the features as bytes, to recognise them without making texts. */
+  readonly nameBytes: readonly Uint8Array[]
   /** Indexes of the features that the feature store gives. */
   readonly storedFeatures: readonly number[]
   readonly inputs: readonly PlannedInput[]
@@ -81,6 +83,7 @@ export function planVersion(version: Pick<ModelVersion, 'digest' | 'signature' |
       digest: version.digest,
       features,
       featureIndex: new Map(features.map((feature, index) => [feature.name, index])),
+      nameBytes: features.map((feature) => Buffer.from(feature.name)),
       storedFeatures: features.flatMap((feature, index) => (feature.reference === '' ? [] : [index])),
       inputs,
       outputs,

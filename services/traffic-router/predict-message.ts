@@ -112,8 +112,10 @@ export function readInstance(bytes: Buffer, head: InstanceHead, plan: Plan, inde
   const statuses = new Uint8Array(plan.features.length).fill(NOT_FOUND)
   const keys: Buffer[] = []
   const reader = new FieldReader(bytes, head.start, head.end)
+  // Callers send features in the same order again and again, mostly that of the bindings.
+  let expected = 0
   while (reader.next()) {
-    if (reader.field === 1) readFeature(reader.message(), plan, values, statuses, index)
+    if (reader.field === 1) expected = readFeature(reader.message(), plan, values, statuses, expected, index) + 1
     else if (reader.field === 2) keys.push(entityRowField(reader.bytes()))
   }
   return { values, statuses, entityRow: keys.length === 0 ? NO_KEYS : Buffer.concat(keys) }
@@ -138,22 +140,27 @@ function entityRowField(entry: Buffer): Buffer {
   return field.subarray(0, at + entry.length)
 }
 
+/** Reads one feature, most likely the `expected` one, and returns its position; -1 when the version does not have it. */
 function readFeature(
   entry: FieldReader,
   plan: Plan,
   values: (Scalar | undefined)[],
   statuses: Uint8Array,
+  expected: number,
   instance: number,
-): void {
+): number {
+  const name = plan.nameBytes[expected]
   let position: number | undefined
   let value: Scalar | undefined
   while (entry.next()) {
-    if (entry.field === 1) position = plan.featureIndex.get(entry.text())
+    if (entry.field === 1)
+      position = name !== undefined && entry.equals(name) ? expected : plan.featureIndex.get(entry.text())
     else if (entry.field === 2) value = readValue(entry.message(), plan.features[position ?? -1], instance)
   }
-  if (position === undefined) return
+  if (position === undefined) return -1
   values[position] = value
   statuses[position] = value === undefined ? NULL_VALUE : PRESENT
+  return position
 }
 
 /** Reads a Value; booleans are 0 and 1, moments microseconds. Undefined for a null. */

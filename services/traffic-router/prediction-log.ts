@@ -5,55 +5,15 @@
  *    producer that never waits.
  * 2. At most `MAX_COLLECTED` wait to be encoded; what comes on top is dropped and counted.
  */
-import { cloudEventHeader, type EventRecord, protobufContentType, topics } from '@slipway/events'
-import { FeatureType } from '@slipway/proto/slipway/registry/v1/model'
+import type { EventRecord } from '@slipway/events'
 import { attribute, logger, meter, metric } from '@slipway/telemetry'
-import type { Plan } from './plan.ts'
-import { PRESENT } from './predict-message.ts'
-import type { ServedEndpoint, ServedVariant } from './routing-table.ts'
-import type { NamedOutputs, Scalar } from './tensors.ts'
-import { FieldWriter } from './wire-writer.ts'
-
-/** Microseconds spent by stage. */
-export interface StageMicros {
-  readonly total: number
-  readonly features: number
-  readonly assemble: number
-  readonly inference: number
-}
-
-/** One answered prediction. */
-export interface AnsweredPrediction {
-  readonly endpoint: ServedEndpoint
-  readonly variant: ServedVariant
-  readonly plan: Plan
-  readonly bucket: number
-  readonly predictionId: string
-  readonly eventTimeMicros: number
-  readonly answerTimeMicros: number
-  readonly values: readonly (Scalar | undefined)[]
-  readonly statuses: Uint8Array
-  /** Event times of stored values; undefined when all came with the request. */
-  readonly timesMicros: readonly (number | bigint)[] | undefined
-  readonly outputs: NamedOutputs
-  /** The row of the outputs. */
-  readonly row: number
-  readonly stages: StageMicros
-  /** Trace context of the prediction. */
-  readonly headers: Readonly<Record<string, string>> | undefined
-}
-
-/** One request in the Open Inference Protocol, with its answer or its failure. */
-export interface AnsweredRequest {
-  readonly endpoint: ServedEndpoint
-  readonly variant: ServedVariant
-  readonly predictionId: string
-  readonly requestTimeMicros: number
-  readonly request: Uint8Array
-  readonly response: Uint8Array
-  readonly code: number
-  readonly headers: Readonly<Record<string, string>> | undefined
-}
+import {
+  type AnsweredPrediction,
+  type AnsweredRequest,
+  predictionRecord,
+  requestRecord,
+  rowRecords,
+} from './prediction-record.ts'
 
 /** Most answers that wait to be encoded. */
 export const MAX_COLLECTED = 10_000
@@ -61,12 +21,11 @@ const DROP_WARNING_MS = 10_000
 
 const log = logger('slipway.traffic-router')
 const records = meter('slipway.traffic-router').createCounter(metric.routerLogRecords)
-const writer = new FieldWriter()
 
 /** Collects what was answered and offers it to the bus. */
 export class PredictionLog {
   readonly #offer: (record: EventRecord) => boolean
-  readonly #collected: (() => EventRecord)[] = []
+  readonly #collected: (() => readonly EventRecord[])[] = []
   #isPlanned = false
   #dropped = 0
   #warnedMs = 0
@@ -83,15 +42,24 @@ export class PredictionLog {
 
   /** Logs a prediction. */
   prediction(answered: AnsweredPrediction): void {
-    this.#collect(() => predictionRecord(answered))
+    this.#collect(() => [predictionRecord(answered)])
+  }
+
+  /**
+   * Logs the rows of a request in the Open Inference Protocol as predictions, if its version binds features to tensors; a
+   * request of several rows as `{prediction id}:{row}`.
+   */
+  rows(answered: AnsweredRequest): void {
+    const { planned } = answered.variant
+    if ('plan' in planned) this.#collect(() => rowRecords(answered, planned.plan))
   }
 
   /** Logs a request. */
   request(answered: AnsweredRequest): void {
-    this.#collect(() => requestRecord(answered))
+    this.#collect(() => [requestRecord(answered)])
   }
 
-  #collect(encode: () => EventRecord): void {
+  #collect(encode: () => readonly EventRecord[]): void {
     if (this.#collected.length >= MAX_COLLECTED) {
       this.#drop()
       return
@@ -107,10 +75,11 @@ export class PredictionLog {
     this.#isPlanned = false
     for (const encode of this.#collected.splice(0)) {
       try {
-        if (this.#offer(encode())) records.add(1, { [attribute.delivery]: 'offered' })
-        else this.#drop()
+        for (const each of encode()) {
+          if (this.#offer(each)) records.add(1, { [attribute.delivery]: 'offered' })
+          else this.#drop()
+        }
       } catch (error) {
-        writer.clear()
         this.#drop()
         log.error('a prediction cannot be logged', { error })
       }
@@ -124,112 +93,5 @@ export class PredictionLog {
     if (now - this.#warnedMs < DROP_WARNING_MS) return
     this.#warnedMs = now
     log.warn('predictions are answered but not logged', { dropped: this.#dropped })
-  }
-}
-
-/** A prediction as a record of `slipway.predictions.v1`. */
-export function predictionRecord(answered: AnsweredPrediction): EventRecord {
-  const { endpoint, variant, stages } = answered
-  writer.clear()
-  writer.text(1, answered.predictionId)
-  writer.text(2, endpoint.name)
-  writer.text(3, variant.name)
-  writer.text(4, variant.modelVersion)
-  writer.text(5, variant.digest)
-  writer.double(6, variant.propensity)
-  writer.integer(7, answered.bucket)
-  writer.double(8, endpoint.predictionSamplingRate)
-  writeTimestamp(9, answered.eventTimeMicros)
-  writeTimestamp(10, answered.answerTimeMicros)
-  writeFeatures(answered)
-  const outputs = writer.open(16)
-  const width = answered.plan.outputs.length
-  for (let index = 0; index < width; index++)
-    writer.rawDouble(answered.outputs.numbers[answered.row * width + index] ?? Number.NaN)
-  writer.close(outputs)
-  const micros = writer.open(17)
-  writer.integer(1, stages.total)
-  writer.integer(2, stages.features)
-  writer.integer(3, stages.assemble)
-  writer.integer(4, stages.inference)
-  writer.close(micros)
-  return record(topics.predictions, answered.predictionId, answered)
-}
-
-/** A request as a record of `slipway.requests.v1`. */
-export function requestRecord(answered: AnsweredRequest): EventRecord {
-  const { endpoint, variant } = answered
-  writer.clear()
-  writer.text(1, answered.predictionId)
-  writer.text(2, endpoint.name)
-  writer.text(3, variant.name)
-  writer.text(4, variant.modelVersion)
-  writer.text(5, variant.digest)
-  writer.double(6, endpoint.requestSamplingRate)
-  writeTimestamp(7, answered.requestTimeMicros)
-  writer.bytes(8, answered.request)
-  writer.bytes(9, answered.response)
-  if (answered.code !== 0) writer.integer(10, answered.code)
-  return record(topics.requests, answered.predictionId, answered)
-}
-
-function writeFeatures({ plan, values, statuses, timesMicros }: AnsweredPrediction): void {
-  writer.bytes(11, statuses)
-  const doubles = writer.open(12)
-  for (let index = 0; index < values.length; index++) {
-    if (plan.features[index]?.type === FeatureType.DOUBLE) writer.rawDouble(numberOf(values[index], Number.NaN))
-  }
-  writer.close(doubles)
-  const int64s = writer.open(13)
-  for (let index = 0; index < values.length; index++) {
-    const type = plan.features[index]?.type
-    if (type === FeatureType.INT64 || type === FeatureType.BOOL) writer.packedInteger(integerOf(values[index]))
-  }
-  writer.close(int64s)
-  for (let index = 0; index < values.length; index++) {
-    if (plan.features[index]?.type === FeatureType.STRING) writer.text(14, String(values[index] ?? ''))
-  }
-  if (timesMicros === undefined) return
-  const times = writer.open(15)
-  for (let index = 0; index < values.length; index++)
-    writer.packedInteger(statuses[index] === PRESENT ? (timesMicros[index] ?? 0) : 0)
-  writer.close(times)
-}
-
-function numberOf(value: Scalar | undefined, missing: number): number {
-  return value === undefined || typeof value === 'string' ? missing : Number(value)
-}
-
-function integerOf(value: Scalar | undefined): number | bigint {
-  if (value === undefined || typeof value === 'string') return 0
-  return typeof value === 'bigint' || Number.isSafeInteger(value) ? value : 0
-}
-
-function writeTimestamp(field: number, micros: number): void {
-  const seconds = Math.floor(micros / 1_000_000)
-  const opened = writer.open(field)
-  writer.signedInteger(1, seconds)
-  writer.integer(2, Math.round(micros - seconds * 1_000_000) * 1_000)
-  writer.close(opened)
-}
-
-function record(
-  topic: typeof topics.predictions | typeof topics.requests,
-  key: string,
-  { endpoint, headers }: Pick<AnsweredPrediction, 'endpoint' | 'headers'>,
-): EventRecord {
-  return {
-    topic: topic.name,
-    key,
-    value: writer.take(),
-    headers: {
-      [cloudEventHeader.specVersion]: '1.0',
-      [cloudEventHeader.id]: key,
-      [cloudEventHeader.source]: `/slipway/traffic-router/${endpoint.id}`,
-      [cloudEventHeader.type]: topic.schema.typeName,
-      [cloudEventHeader.time]: new Date().toISOString(),
-      [cloudEventHeader.contentType]: protobufContentType,
-      ...headers,
-    },
   }
 }

@@ -18,7 +18,7 @@ import {
   readPredictHead,
   writePrediction,
 } from './predict-message.ts'
-import type { AnsweredPrediction } from './prediction-log.ts'
+import type { AnsweredPrediction } from './prediction-record.ts'
 import { type Assignment, assign, type RoutingTable, type ServedEndpoint, type ServedVariant } from './routing-table.ts'
 import { type NamedOutputs, readOutputs, type Scalar, writeInputs } from './tensors.ts'
 import type { RequestTrace } from './trace.ts'
@@ -85,6 +85,7 @@ export async function predict(options: PredictorOptions, request: Buffer, call: 
       variant: batch.variant,
       plan: batch.plan,
       bucket: row.assignment.bucket,
+      propensity: batch.variant.propensity,
       predictionId: row.predictionId,
       eventTimeMicros: row.head.eventTimeMicros ?? arrivedMicros,
       answerTimeMicros: arrivedMicros + totalMicros,

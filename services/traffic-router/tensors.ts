@@ -2,6 +2,7 @@
 import { fromBinary } from '@bufbuild/protobuf'
 import { type ModelInferResponse, ModelInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import { Code, Failure } from '@slipway/rpc'
+import { rawContent, textElements } from './contents.ts'
 import { type Element, elementOf } from './elements.ts'
 import { MAX_ECHOED_CHARACTERS } from './limits.ts'
 import type { Plan, PlannedFeature, PlannedInput } from './plan.ts'
@@ -105,6 +106,7 @@ export function readOutputs(response: Buffer, plan: Plan, rows: number): NamedOu
     if (output.isText) {
       texts ??= new Array<string | undefined>(numbers.length)
       const elements = textElements(tensor.content)
+      if (elements === undefined) throw mismatch('a text is cut off')
       const width = elements.length / rows
       for (let row = 0; row < rows; row++) {
         numbers[row * plan.outputs.length + position] = Number.NaN
@@ -160,48 +162,11 @@ function readTensor(reader: FieldReader): OutputTensor {
 
 /** Servers that answer in typed fields: the same values as raw bytes. */
 function typedTensors(response: ModelInferResponse): OutputTensor[] {
-  return response.outputs.map((output) => {
-    const contents = output.contents
-    if (contents === undefined) throw mismatch(`output ${output.name} has no contents`)
-    if (output.datatype === 'BYTES')
-      return { name: output.name, datatype: 'BYTES', content: joinTexts(contents.bytesContents) }
-    const values = [
-      contents.boolContents.map(Number),
-      contents.intContents,
-      contents.int64Contents,
-      contents.uintContents,
-      contents.uint64Contents,
-      contents.fp32Contents,
-      contents.fp64Contents,
-    ].find((each) => each.length > 0)
-    const element = elementOf(output.datatype)
-    if (values === undefined || element === undefined) throw mismatch(`output ${output.name} has no contents`)
-    const content = Buffer.alloc(values.length * element.sizeBytes)
-    for (const [index, value] of values.entries()) element.write(content, index * element.sizeBytes, value)
-    return { name: output.name, datatype: output.datatype, content }
+  return response.outputs.map(({ name, datatype, contents }) => {
+    const content = contents === undefined ? undefined : rawContent(datatype, contents)
+    if (content === undefined) throw mismatch(`output ${name} has no contents`)
+    return { name, datatype, content }
   })
-}
-
-function joinTexts(texts: readonly Uint8Array[]): Buffer {
-  return Buffer.concat(
-    texts.flatMap((text) => {
-      const prefix = Buffer.alloc(4)
-      prefix.writeUInt32LE(text.length)
-      return [prefix, text]
-    }),
-  )
-}
-
-function textElements(content: Buffer): string[] {
-  const texts: string[] = []
-  let at = 0
-  while (at + 4 <= content.length) {
-    const end = at + 4 + content.readUInt32LE(at)
-    if (end > content.length) throw mismatch('a text is cut off')
-    texts.push(content.toString('utf8', at + 4, end))
-    at = end
-  }
-  return texts
 }
 
 function mismatch(what: string): Failure {

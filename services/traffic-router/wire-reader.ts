@@ -63,6 +63,15 @@ export class FieldReader {
     return this.#bytes.toString('utf8', this.start, this.end)
   }
 
+  /** Whether the current field holds exactly these bytes. */
+  equals(bytes: Uint8Array): boolean {
+    if (this.wireType !== BYTES || this.end - this.start !== bytes.length) return false
+    for (let index = 0; index < bytes.length; index++) {
+      if (this.#bytes[this.start + index] !== bytes[index]) return false
+    }
+    return true
+  }
+
   /** The current field's bytes, not copied. */
   bytes(): Buffer {
     this.#expect(BYTES)
