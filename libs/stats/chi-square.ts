@@ -83,18 +83,32 @@ export function noncentralChiSquareCdf(x: number, degreesOfFreedom: number, nonc
 
 /** Probability that a chi-square with `degreesOfFreedom` and `noncentrality` is above `x`. */
 export function noncentralChiSquareSf(x: number, degreesOfFreedom: number, noncentrality: number): number {
-  return mixtureSf(x, degreesOfFreedom, noncentrality, FULL_REACH)
-}
-
-function mixtureSf(x: number, degreesOfFreedom: number, noncentrality: number, reach: Reach): number {
   if (!(x > 0)) return 1
   if (noncentrality === 0) return chiSquareSf(x, degreesOfFreedom)
-  const [first, last] = mixtureRange(noncentrality / 2, reach)
+  const [first, last] = mixtureRange(noncentrality / 2, FULL_REACH)
   let upper = gammaQ(degreesOfFreedom / 2 + first, x / 2)
   let sum = 0
   for (let j = first; j <= last; j++) {
     sum += Math.exp(logPoisson(j, noncentrality / 2)) * upper
     upper += Math.exp(logPoisson(degreesOfFreedom / 2 + j, x / 2))
+  }
+  return Math.min(1, sum)
+}
+
+/** The same to about 1e-12 absolute: each term from the one before, a hundred times faster. */
+function roughNoncentralSf(x: number, degreesOfFreedom: number, noncentrality: number): number {
+  if (noncentrality === 0) return chiSquareSf(x, degreesOfFreedom)
+  const half = degreesOfFreedom / 2
+  const [first, last] = mixtureRange(noncentrality / 2, BULK_REACH)
+  let upper = gammaQ(half + first, x / 2)
+  let step = Math.exp(logPoisson(half + first, x / 2))
+  let weight = Math.exp(logPoisson(first, noncentrality / 2))
+  let sum = 0
+  for (let j = first; j <= last; j++) {
+    sum += weight * upper
+    upper += step
+    step *= x / 2 / (half + j + 1)
+    weight *= noncentrality / 2 / (j + 1)
   }
   return Math.min(1, sum)
 }
@@ -107,7 +121,7 @@ export function noncentralityExceeding(x: number, degreesOfFreedom: number, prob
   if (chiSquareSf(x, degreesOfFreedom) >= probability) return 0
   const target = Math.log(probability)
   const excess = (noncentrality: number) =>
-    Math.log(Math.max(mixtureSf(x, degreesOfFreedom, noncentrality, BULK_REACH), Number.MIN_VALUE)) - target
+    Math.log(Math.max(roughNoncentralSf(x, degreesOfFreedom, noncentrality), Number.MIN_VALUE)) - target
   let high = Math.max(1, x)
   while (excess(high) < 0) high *= 2
   return findRoot(excess, 0, high, 1e-10)

@@ -6,8 +6,7 @@
  */
 
 const LOG_SQRT_TWO_PI = 0.9189385332046728
-const STIRLING = [1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360]
-/** From here on the Stirling series above is exact to double precision. */
+/** From here on the first six terms of the Stirling series are exact to double precision. */
 const STIRLING_FROM = 15
 /** Below this argument the continued fraction is slower than one minus the series is inexact. */
 const FRACTION_FROM = 0.2
@@ -66,8 +65,8 @@ function usesFraction(shape: number, x: number): boolean {
 
 /** ln Γ(x) less its Stirling approximation. */
 function stirlingError(x: number): number {
-  const inverseSquare = 1 / (x * x)
-  return STIRLING.reduceRight((sum, coefficient) => sum * inverseSquare + coefficient, 0) / x
+  const w = 1 / (x * x)
+  return (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w * (1 / 1680 - w * (1 / 1188 - w * (691 / 360360)))))) / x
 }
 
 /** t - ln(1 + t) without cancellation; with it the saddle point form of the Poisson density stays exact (Loader 2000). */
