@@ -1,21 +1,27 @@
 /**
- * A process to be killed: `child.fixture.ts <what> <path> <topic> [group]`. Each line that it writes is the number of a
- * record that is acknowledged, or handled.
+ * A process to be killed: `child.fixture.ts <what> <place> <topic> [group]`, where the place is a path or
+ * `kafka:host:port`. Each line that it writes is the number of a record that is acknowledged, or handled.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { EventBus } from './bus.ts'
 import { openEmbeddedBus } from './embedded.ts'
+import { openKafkaBus } from './kafka.ts'
 import { numberOf, recordOf } from './record.fixture.ts'
 import { openSpool } from './spool.ts'
 
-const [what, path = '', topic = '', group = ''] = process.argv.slice(2)
+const [what, place = '', topic = '', group = ''] = process.argv.slice(2)
 
 function say(number: number): void {
   process.stdout.write(`${number}\n`)
 }
 
+function open(): EventBus {
+  if (!place.startsWith('kafka:')) return openEmbeddedBus({ path: place, leaseMs: 1000 })
+  return openKafkaBus({ brokers: [place.slice('kafka:'.length)], clientId: 'slipway-child', sessionTimeoutMs: 1000 })
+}
+
 async function publish(): Promise<void> {
-  const bus = openEmbeddedBus({ path })
+  const bus = open()
   for (let number = 0; ; number += 1) {
     await bus.publish([recordOf(topic, `key-${number % 5}`, number)])
     say(number)
@@ -23,7 +29,7 @@ async function publish(): Promise<void> {
 }
 
 async function handle(): Promise<void> {
-  await openEmbeddedBus({ path, leaseMs: 1000 }).subscribe({
+  await open().subscribe({
     topics: [topic],
     group,
     maxBatchRecords: 3,
@@ -41,7 +47,7 @@ async function spool(): Promise<void> {
     subscribe: () => Promise.reject(new Error('away')),
     close: () => Promise.resolve(),
   }
-  const producer = openSpool({ bus: away, directory: path, maxBytes: 1e8, maxBufferedRecords: 1e5 })
+  const producer = openSpool({ bus: away, directory: place, maxBytes: 1e8, maxBufferedRecords: 1e5 })
   for (let number = 0; ; number += 10) {
     for (let each = number; each < number + 10; each += 1) producer.offer(recordOf(topic, `key-${each % 5}`, each))
     await producer.flush()

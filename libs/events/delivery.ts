@@ -14,14 +14,18 @@ import { inConsumerSpan } from './trace.ts'
 
 /** Gives batches to one subscription's handler. */
 export interface Delivery {
-  /** Whether the batch is done with; false when the signal was aborted first. */
-  deliver(batch: readonly ReceivedRecord[], signal: AbortSignal): Promise<boolean>
+  /**
+   * Whether the batch is done with; false when the signal was aborted first. `endOffset` is the end of the batch's
+   * partition when it was read.
+   */
+  deliver(batch: readonly ReceivedRecord[], endOffset: bigint, signal: AbortSignal): Promise<boolean>
 }
 
 const log = logger('slipway.events')
 const meters = meter('slipway.events')
 const handled = meters.createCounter(metric.eventsHandled)
 const handleDuration = meters.createHistogram(metric.eventsHandleDuration)
+const lag = meters.createGauge(metric.eventsLag)
 const deadLettered = meters.createCounter(metric.eventsDeadLettered)
 
 /** Binds a handler to the way its errors are dealt with; `park` publishes one record and resolves when it is durable. */
@@ -64,8 +68,15 @@ export function createDelivery(
     }
   }
 
+  function recordLag(record: ReceivedRecord | undefined, behind: bigint): void {
+    if (record === undefined) return
+    const { topic, partition } = record
+    lag.record(Number(behind), { ...labels(topic), [attribute.messagingPartition]: String(partition) })
+  }
+
   return {
-    async deliver(batch, signal) {
+    async deliver(batch, endOffset, signal) {
+      recordLag(batch[0], endOffset - (batch[0]?.offset ?? 0n))
       let left: (readonly ReceivedRecord[])[] = batch.length === 0 ? [] : [batch]
       let failures = 0
       while (left.length > 0) {
@@ -84,6 +95,8 @@ export function createDelivery(
           await pause(delayMs, signal)
         }
       }
+      const last = batch.at(-1)
+      recordLag(last, endOffset - (last?.offset ?? 0n) - 1n)
       return true
     },
   }

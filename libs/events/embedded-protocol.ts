@@ -13,6 +13,8 @@ export interface PackedRecords<R extends StoredRecord> {
 export interface PackedBatch {
   readonly partition: Partition
   readonly packed: PackedRecords<LoggedRecord>
+  /** End of the partition. */
+  readonly endOffset: number
 }
 
 /** An offset in a partition. */

@@ -57,11 +57,11 @@ export async function subscribeEmbedded(
     wake()
   }
 
-  async function handle({ partition, packed }: PackedBatch): Promise<void> {
+  async function handle({ partition, packed, endOffset }: PackedBatch): Promise<void> {
     const batch = unpack(packed).map((record) => receivedOf(record, partition))
     const lost = new AbortController()
     busy = { partitionId: partition.id, lost }
-    const done = await delivery.deliver(batch, AbortSignal.any([stopped.signal, lost.signal]))
+    const done = await delivery.deliver(batch, BigInt(endOffset), AbortSignal.any([stopped.signal, lost.signal]))
     if (done && !lost.signal.aborted) await commit(partition.id, Number(batch.at(-1)?.offset) + 1)
     busy = undefined
   }

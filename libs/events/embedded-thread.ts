@@ -61,9 +61,10 @@ function serve(port: MessagePort, { path }: { path: string }): void {
 
   function readFirst({ claims, maxRecords, maxBytes }: Extract<Operation, { kind: 'read' }>): PackedBatch | undefined {
     for (const { partition, nextOffset } of claims) {
-      if ((tails.get(partition.id) ?? 0) <= nextOffset) continue
+      const endOffset = tails.get(partition.id) ?? 0
+      if (endOffset <= nextOffset) continue
       const records = log.read(partition, nextOffset, maxRecords, maxBytes)
-      if (records.length > 0) return { partition, packed: pack(records) }
+      if (records.length > 0) return { partition, packed: pack(records), endOffset }
     }
     return undefined
   }

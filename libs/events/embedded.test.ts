@@ -82,7 +82,7 @@ describe('the embedded bus', () => {
         new Promise((resolve) => signal.addEventListener('abort', () => resolve(lost.resolve()))),
     })
     // As if the process had slept: its lease is another's now.
-    const file = new DatabaseSync(path)
+    const file = new DatabaseSync(path, { timeout: 5000 })
     file.exec(`UPDATE leases SET member = 'other', expires_ms = ${Date.now() + 2000}`)
     file.close()
     await lost.promise

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type RunningKafka, startKafka } from '../../tools/backends/index.ts'
 import type { EventBus } from './bus.ts'
+import { startChild } from './child-process.fixture.ts'
 import { collect } from './contract.ts'
 import { openKafkaBus } from './kafka.ts'
 import { type KafkaProxy, startKafkaProxy } from './kafka-proxy.fixture.ts'
@@ -95,6 +96,28 @@ describe.skipIf(!isWanted)('a Kafka bus under faults', () => {
     expect(acknowledged.filter((number) => !seen.has(number))).toEqual([])
     expect(await logOf(topic)).toEqual(byKey(numbers(0, next)))
   }, 120_000)
+
+  test('a reader killed with -9 is replaced: what it had not handled is handled by another', async () => {
+    const [topic, group] = [unique('topic'), unique('group')]
+    const bus = open()
+    await bus.publish(numbers(0, 500).map((number) => recordOf(topic, `key-${number % keys}`, number)))
+    const child = startChild('handle', `kafka:127.0.0.1:${proxy.port}`, topic, group)
+    await child.wrote(50)
+    await child.kill()
+    const reader = await collect(bus, { topics: [topic], group })
+    await reader.caughtUp()
+    expect(new Set([...child.numbers, ...reader.records.map(numberOf)]).size).toBe(500)
+  })
+
+  test('a publisher killed with -9 loses nothing that was acknowledged', async () => {
+    const topic = unique('topic')
+    const child = startChild('publish', `kafka:127.0.0.1:${proxy.port}`, topic)
+    await child.wrote(200)
+    await child.kill()
+    const found = Object.values(await logOf(topic)).flat()
+    expect(found.length).toBeLessThanOrEqual(child.numbers.length + 1)
+    expect(child.numbers.filter((number) => !found.includes(number))).toEqual([])
+  })
 
   /** What stands in the log, by key. */
   async function logOf(topic: string): Promise<Record<string, number[]>> {

@@ -55,7 +55,8 @@ export async function subscribeKafka(
       heartbeatInterval: Math.floor(times.sessionTimeoutMs / 4),
       rebalanceTimeout: times.rebalanceTimeoutMs,
       maxWaitTimeInMs: maxWaitMs,
-      maxBytes: limits.maxBatchBytes,
+      // Each broker is asked for so much at once.
+      maxBytes: limits.maxReadAheadBytes / 8,
       retry: { retries: 10, initialRetryTime: 50, maxRetryTime: 1000, restartOnFailure: async () => true },
     })
   }
@@ -124,14 +125,14 @@ export async function subscribeKafka(
   }
 
   async function handleChunk(payload: EachBatchPayload, chunk: readonly ReceivedRecord[]): Promise<boolean> {
-    const { topic, partition } = payload.batch
+    const { topic, partition, highWatermark } = payload.batch
     const last = chunk.at(-1)
     if (last === undefined) return true
     const lost = new AbortController()
     const beat = (): Promise<void> => payload.heartbeat().catch((error: unknown) => lost.abort(error))
     const beating = setInterval(beat, times.sessionTimeoutMs / 8)
     const isDone = await delivery
-      .deliver(chunk, AbortSignal.any([signal, lost.signal]))
+      .deliver(chunk, BigInt(highWatermark), AbortSignal.any([signal, lost.signal]))
       .finally(() => clearInterval(beating))
     if (lost.signal.aborted) throw lost.signal.reason
     if (!isDone) return false

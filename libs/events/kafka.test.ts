@@ -7,7 +7,7 @@ const brokers = process.env.SLIPWAY_TEST_KAFKA?.split(',') ?? []
 
 describe.skipIf(brokers.length === 0)('the Kafka bus keeps the promises of the port', () => {
   eventBusContract(() => ({
-    open: () => openKafkaBus({ brokers, clientId: 'slipway-test', sessionTimeoutMs: 1000, rebalanceTimeoutMs: 3000 }),
+    open: () => openKafkaBus({ brokers, clientId: 'slipway-test', sessionTimeoutMs: 4000 }),
   }))
 })
 
