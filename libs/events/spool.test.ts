@@ -81,7 +81,7 @@ test.each(['down', 'silent'] as const)(
     expect(producer.counts()).toMatchObject({ offered: 1100, delivered: 100, spooled: 1000, dropped: 0, buffered: 0 })
     bus.mode = 'up'
     offer(producer, 1100, 1200)
-    await expect.poll(() => producer.counts(, patience).delivered, patience).toBe(1200)
+    await expect.poll(() => producer.counts().delivered, patience).toBe(1200)
     expect(bus.taken.map(numberOf)).toEqual(numbers(0, 1200))
     offer(producer, 1200, 1300)
     await producer.flush()
@@ -103,7 +103,7 @@ test('what exceeds the disk, the memory or the size of a record is dropped and c
   expect(counts.spooled).toBeGreaterThan(10)
   expect(counts.spooled).toBeLessThan(50)
   bus.mode = 'up'
-  await expect.poll(() => producer.counts(, patience).spooled, patience).toBe(0)
+  await expect.poll(() => producer.counts().spooled, patience).toBe(0)
   expect(bus.taken.map(numberOf)).toEqual(numbers(0, counts.spooled))
   expectBalance(producer.counts())
 })
@@ -119,7 +119,7 @@ test('what a closed producer left on disk is delivered by the next one', async (
   expect(first.counts()).toMatchObject({ offered: 51, spooled: 50, dropped: 1, buffered: 0 })
   bus.mode = 'up'
   const second = open(bus, { directory })
-  await expect.poll(() => second.counts().delivered).toBe(50, patience)
+  await expect.poll(() => second.counts().delivered, patience).toBe(50)
   expect(second.counts()).toEqual({ offered: 50, recovered: 50, delivered: 50, spooled: 0, dropped: 0, buffered: 0 })
   expect(bus.taken.map(numberOf)).toEqual(numbers(0, 50))
 })
@@ -131,8 +131,8 @@ test('a process killed with -9 loses nothing that flush acknowledged', async () 
   await child.kill()
   const bus = new FakeBus()
   const producer = open(bus, { directory })
-  await expect.poll(() => producer.counts().delivered).toBeGreaterThanOrEqual(child.numbers.length, patience)
-  await expect.poll(() => producer.counts().spooled).toBe(0, patience)
+  await expect.poll(() => producer.counts().delivered, patience).toBeGreaterThanOrEqual(child.numbers.length)
+  await expect.poll(() => producer.counts().spooled, patience).toBe(0)
   expect(bus.taken.map(numberOf).slice(0, child.numbers.length)).toEqual(child.numbers)
 })
 
@@ -147,7 +147,7 @@ test('a torn or damaged end of a segment is left out, what stands before it is d
   writeFileSync(join(directory, segment), Buffer.from('half a frame'), { flag: 'a' })
   bus.mode = 'up'
   const second = open(bus, { directory })
-  await expect.poll(() => second.counts().delivered).toBe(10, patience)
+  await expect.poll(() => second.counts().delivered, patience).toBe(10)
   bus.mode = 'down'
   offer(second, 10, 20)
   await second.close()
@@ -155,8 +155,8 @@ test('a torn or damaged end of a segment is left out, what stands before it is d
   truncateSync(join(directory, next), 100)
   bus.mode = 'up'
   const third = open(bus, { directory })
-  await expect.poll(() => third.counts().recovered).toBeGreaterThan(0, patience)
-  await expect.poll(() => third.counts().spooled).toBe(0, patience)
+  await expect.poll(() => third.counts().recovered, patience).toBeGreaterThan(0)
+  await expect.poll(() => third.counts().spooled, patience).toBe(0)
   expect(third.counts().delivered).toBeLessThan(10)
   expectBalance(third.counts())
 })
