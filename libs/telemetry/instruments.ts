@@ -149,5 +149,7 @@ function bindObserving<A extends Attributes>(create: () => ObservableGauge<A>): 
 
 function described(name: string, options: MetricOptions | undefined): MetricOptions {
   const details = detailsOf(name)
-  return details === undefined ? { ...options } : { unit: details.unit, description: details.description, ...options }
+  if (details === undefined) return { ...options }
+  const { unit, description, buckets } = details
+  return { unit, description, ...(buckets && { advice: { explicitBucketBoundaries: [...buckets] } }), ...options }
 }

@@ -26,3 +26,12 @@ test('no two keys share a name', () => {
     expect(new Set(names).size).toBe(names.length)
   }
 })
+
+test.each(Object.entries(metricDetails))(
+  '%s has ascending buckets exactly when it is a histogram',
+  (_name, details) => {
+    expect(details.buckets !== undefined).toBe(details.kind === 'histogram')
+    const buckets = details.buckets ?? []
+    expect(buckets.toSorted((a, b) => a - b)).toEqual(buckets)
+  },
+)

@@ -106,9 +106,21 @@ export interface MetricDetails {
   /** UCUM. */
   readonly unit: string
   readonly description: string
+  /** Upper bounds of a histogram's buckets; OpenTelemetry's own are meant for milliseconds. */
+  readonly buckets?: readonly number[]
 }
 
-const seconds = (description: string): MetricDetails => ({ kind: 'histogram', unit: 's', description })
+const secondsBuckets = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+]
+const rowsBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
+
+const seconds = (description: string): MetricDetails => ({
+  kind: 'histogram',
+  unit: 's',
+  description,
+  buckets: secondsBuckets,
+})
 const count = (unit: string, description: string): MetricDetails => ({ kind: 'counter', unit, description })
 const level = (unit: string, description: string): MetricDetails => ({ kind: 'gauge', unit, description })
 
@@ -135,7 +147,12 @@ export const metricDetails: Readonly<Record<MetricName, MetricDetails>> = {
   [metric.inferenceExecuteDuration]: seconds('One batch in the model runtime'),
   [metric.inferenceQueueDuration]: seconds('One request from arrival to the start of its batch'),
   [metric.inferenceQueueLength]: level('{request}', 'Requests that wait for a worker'),
-  [metric.inferenceBatchRows]: { kind: 'histogram', unit: '{row}', description: 'Rows that ran together' },
+  [metric.inferenceBatchRows]: {
+    kind: 'histogram',
+    unit: '{row}',
+    description: 'Rows that ran together',
+    buckets: rowsBuckets,
+  },
   [metric.inferenceModelsLoaded]: level('{model}', 'Model versions that can answer'),
   [metric.inferenceLoadDuration]: seconds('From the decision to load a version to the first answer it could give'),
   [metric.routerPredictions]: count('{prediction}', 'Predictions answered, by endpoint, variant and status'),
