@@ -1,12 +1,15 @@
 /** What is measured of answers; while no telemetry runs only a look at one flag. */
 import type { Failure } from '@slipway/rpc'
 import { type Attributes, attribute, meter, metric, telemetryRuns } from '@slipway/telemetry'
+import type { StageMicros } from './prediction-record.ts'
 import type { ServedEndpoint, ServedVariant } from './routing-table.ts'
 import { endRequestTrace, type RequestTrace } from './trace.ts'
 
 const meters = meter('slipway.traffic-router')
 const predictions = meters.createCounter(metric.routerPredictions)
 const durations = meters.createHistogram(metric.routerPredictionDuration)
+const stageDurations = meters.createHistogram(metric.routerStageDuration)
+const STAGES = ['features', 'assemble', 'inference'] as const
 
 /** What a span says about the prediction that it is of. */
 export interface ObservedPrediction {
@@ -34,6 +37,15 @@ export class Observer {
     }
     predictions.add(1, attributes)
     durations.record((performance.now() - startedMs) / 1_000, attributes)
+  }
+
+  /** The stages of a call, microseconds each. */
+  stages(stages: StageMicros, endpoint: ServedEndpoint): void {
+    if (!telemetryRuns()) return
+    for (const stage of STAGES) {
+      const attributes = { [attribute.endpoint]: endpoint.name, [attribute.stage]: stage }
+      stageDurations.record(stages[stage] / 1_000_000, attributes)
+    }
   }
 
   /** A call was refused or could not be answered. */

@@ -4,7 +4,8 @@
  * 1. A request goes to the variant of its routing key (parameter `routing_key`; without it, its prediction id), or to the
  *    variant of the version that it asks for.
  * 2. The caller's id comes back as it was; the answer's parameters name prediction, variant, model and digest.
- * 3. A request of a stream fails alone, and its stream goes on.
+ * 3. A request of a stream fails alone, and its stream goes on; unless the caller's header `triton_grpc_error: true` asks
+ *    for the stream to end with the failure's status.
  */
 import { randomUUID } from 'node:crypto'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
@@ -99,6 +100,7 @@ export function createOipService(options: OipServiceOptions): Implementation[] {
 }
 
 function serveStream(options: OipServiceOptions, stream: RawStream): void {
+  const endsOnError = stream.header('triton_grpc_error') === 'true'
   let inFlight = 0
   let isEnded = false
   let isOver = false
@@ -116,7 +118,13 @@ function serveStream(options: OipServiceOptions, stream: RawStream): void {
       deadlineMs: stream.deadlineMs,
       header: (name) => stream.header(name),
       answer: (response, names, about) => done(renamedStreamResponse(response, names, about)),
-      fail: (failure, id) => done(streamFailure(id, failure)),
+      fail: (failure, id) => {
+        if (!endsOnError) done(streamFailure(id, failure))
+        else if (!isOver) {
+          isOver = true
+          stream.fail(failure)
+        }
+      },
     })
   })
   stream.onDrain(() => {

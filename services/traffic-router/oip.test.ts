@@ -93,6 +93,14 @@ describe('the Open Inference Protocol', () => {
     expect(answers.get('d')?.error).toContain('Request for unknown model')
   })
 
+  test('a caller that asks for it gets the first failure as the status of the stream', async () => {
+    await startWithEndpoint()
+    const headers = { triton_grpc_error: 'true' }
+    const answers = router.oip.modelStreamInfer(send([request('a', -1)]), { headers })
+    const failure = await Array.fromAsync(answers).catch((error: unknown) => error)
+    expect(failure).toMatchObject({ code: Code.INVALID_ARGUMENT, reason: 'NEGATIVE' })
+  })
+
   test('thousands of requests on one stream are all answered, each with its own numbers', async () => {
     await startWithEndpoint()
     const requests = Array.from({ length: 3_000 }, (_, index) => request(`r${index}`, index))

@@ -70,11 +70,13 @@ describe('while another service is away', () => {
     await back.stop()
   })
 
-  test('a slow inference: the caller gets DEADLINE_EXCEEDED in time, and later callers are answered', async () => {
+  test('a slow inference: the caller gets DEADLINE_EXCEEDED in time, inference was told how long it had, and later callers are answered', async () => {
     await startWithEndpoint()
     const gate = Promise.withResolvers<void>()
     router.inference.hold = gate.promise
     expect(await ask(complete, 200).catch((error: unknown) => error)).toMatchObject({ code: Code.DEADLINE_EXCEEDED })
+    expect(router.inference.timeouts.at(-1)).toBeGreaterThan(0)
+    expect(router.inference.timeouts.at(-1)).toBeLessThanOrEqual(200_000)
     router.inference.hold = undefined
     gate.resolve()
     expect((await ask(complete)).predictions).toHaveLength(1)

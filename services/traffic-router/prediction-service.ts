@@ -50,7 +50,9 @@ async function answer(options: PredictionServiceOptions, request: Buffer, call: 
       options.observer.answered(each.variant, each.endpoint, startedMs)
       if (isSampled(each.predictionId, endpoint.predictionSamplingRate)) options.log.prediction(each)
     }
-    options.observer.ended(trace, answered[0])
+    const first = answered[0]
+    if (first !== undefined) options.observer.stages(first.stages, endpoint)
+    options.observer.ended(trace, first)
   } catch (error) {
     const failure = Failure.from(malformed(error))
     call.fail(failure)

@@ -157,6 +157,8 @@ export class FakeFeatureStore {
 export class FakeInference {
   readonly loaded = new Set<string>()
   readonly traceparents: string[] = []
+  /** Microseconds that each request was given. */
+  readonly timeouts: number[] = []
   /** Loads that are refused, by version. */
   readonly refused = new Map<string, Failure>()
   /** Answers that are held back until the promise resolves. */
@@ -203,6 +205,8 @@ export class FakeInference {
     const request = fromBinary(ModelInferRequestSchema, message)
     const traceparent = request.parameters.traceparent?.parameterChoice
     if (traceparent?.case === 'stringParam') this.traceparents.push(traceparent.value)
+    const timeout = request.parameters.timeout?.parameterChoice
+    if (timeout?.case === 'int64Param') this.timeouts.push(Number(timeout.value))
     await this.hold
     const name = `models/${request.modelName}/versions/${request.modelVersion}`
     if (!this.loaded.has(name)) return failed(request.id, Code.NOT_FOUND, 'VERSION_NOT_FOUND', `${name} is not loaded`)
