@@ -1,54 +1,97 @@
 /**
- * What a prediction costs on each part of its way, against a grpc-js server that only echoes: one run, one machine, every server
- * and the load in processes of their own.
+ * What a prediction costs on each part of its way, against a grpc-js server that only echoes: one run, one machine, every
+ * server and the load in processes of their own. All lines are measured in turn, several rounds of it, so that a
+ * machine that others use too disturbs them alike; what is reported is the median of the rounds.
  */
-import { measure, type Pace, type Row } from './measure.ts'
-import { benchRequest } from './model.ts'
+import { type Measurement, measure, type Pace, type Row } from './measure.ts'
+import { benchRequest, predictRequest } from './model.ts'
 import { BenchProcess } from './processes.ts'
-import { MODEL, startSystem } from './system.ts'
+import { type BenchSystem, ENTITY_KEY, LOGGED_ENDPOINT, MODEL, QUIET_ENDPOINT, startSystem } from './system.ts'
 
 const UNARY = '/inference.GRPCInferenceService/ModelInfer'
 const STREAM = '/inference.GRPCInferenceService/ModelStreamInfer'
+const PREDICT = '/slipway.routing.v1.PredictionService/Predict'
+const ECHO = 'grpc-js echo'
+
+/** One line of the report, with its ratios to the echo with as many callers (64 where there is none). */
+export interface ReportRow extends Row {
+  readonly cpuRatio: number
+  readonly speedRatio: number
+}
 
 /** What the benchmark found. */
 export interface HotPathReport {
-  readonly baseline: string
-  readonly rows: readonly (Row & { readonly cpuRatio: number; readonly speedRatio: number })[]
+  readonly rounds: number
+  readonly rows: readonly ReportRow[]
 }
 
-/** Runs the benchmark. `onRow` hears of each line as it is there. */
-export async function hotPath(pace: Pace, onRow: (row: Row) => void = () => {}): Promise<HotPathReport> {
-  const rows: Row[] = []
-  const add = (row: Row): void => {
-    rows.push(row)
-    onRow(row)
-  }
-  await measureEcho(pace, add)
-  await measureLoop(pace, add)
-  await measureInference(pace, add)
-  const baseline = (callers: number): Row | undefined =>
-    rows.find((row) => row.name === 'grpc-js echo' && row.callers === callers) ?? rows[0]
-  return {
-    baseline: 'grpc-js echo with as many callers, 64 where there is none',
-    rows: rows.map((row) => {
-      const echo = baseline(row.callers) ?? row
-      const cpuRatio = row.cpuMicrosPerCall / echo.cpuMicrosPerCall
-      return { ...row, cpuRatio, speedRatio: row.callsPerSecond / echo.callsPerSecond }
-    }),
-  }
+/** How the benchmark is run. */
+export interface HotPathOptions extends Pace {
+  readonly rounds: number
+  /** Hears of each line before it is measured. */
+  readonly onLine: (name: string, round: number) => void
 }
 
-async function measureEcho(pace: Pace, add: (row: Row) => void): Promise<void> {
+/** Runs the benchmark. */
+export async function hotPath({ rounds, onLine, ...pace }: HotPathOptions): Promise<HotPathReport> {
   const echo = new BenchProcess(new URL('./servers/echo.ts', import.meta.url))
+  const loop = new BenchProcess(new URL('./servers/onnx-loop.ts', import.meta.url))
+  const echoAddress = await echo.next<string>()
+  await loop.next()
+  const system = await startSystem()
   try {
-    const address = await echo.next<string>()
-    const path = '/slipway.bench.Echo/Echo'
-    const common = { address, path, kind: 'unary' as const, request: benchRequest(MODEL), servers: { echo } }
-    add(await measure({ ...common, name: 'grpc-js echo', callers: 64, connections: 8 }, pace))
-    add(await measure({ ...common, name: 'grpc-js echo', callers: 1, connections: 1 }, pace))
+    const lines = [...echoLines(echo, echoAddress), ...inferenceLines(system), ...routerLines(system)]
+    const measured: ReportRow[][] = []
+    for (let round = 0; round < rounds; round++) {
+      const rows: Row[] = []
+      for (const line of lines) {
+        onLine(`${line.name}, ${line.callers} callers`, round)
+        rows.push(await measure(line, pace))
+      }
+      for (const size of [1, 32]) {
+        onLine(`in-process loop of ${size}`, round)
+        rows.push(await runLoop(loop, size, pace.measureMs / 2))
+      }
+      measured.push(rows.map((row) => withRatios(row, rows)))
+    }
+    return {
+      rounds,
+      rows: (measured[0] ?? []).map((_, index) => median(measured.flatMap((rows) => rows[index] ?? []))),
+    }
   } finally {
-    await echo.stop()
+    await Promise.all([echo.stop(), loop.stop(), system.stop()])
   }
+}
+
+function echoLines(echo: BenchProcess, address: string): Measurement[] {
+  const path = '/slipway.bench.Echo/Echo'
+  const common = { name: ECHO, address, path, kind: 'unary' as const, request: benchRequest(MODEL), servers: { echo } }
+  return [
+    { ...common, callers: 64, connections: 8 },
+    { ...common, callers: 1, connections: 1 },
+  ]
+}
+
+function inferenceLines({ inference }: BenchSystem): Measurement[] {
+  const common = { address: inference.address, request: benchRequest(MODEL), servers: { inference: inference.process } }
+  const unary = { ...common, name: 'inference, unary', path: UNARY, kind: 'unary' as const }
+  const stream = { ...common, name: 'inference, stream', path: STREAM, kind: 'stream' as const, connections: 1 }
+  return [
+    { ...unary, callers: 64, connections: 8 },
+    { ...unary, callers: 1, connections: 1 },
+    ...[8, 32, 128].map((callers) => ({ ...stream, callers })),
+  ]
+}
+
+function routerLines({ router, inference, featureStore }: BenchSystem): Measurement[] {
+  const servers = { router: router.process, inference: inference.process }
+  const common = { address: router.address, servers, kind: 'unary' as const, callers: 64, connections: 8 }
+  const withStore = { ...common, servers: { ...servers, featureStore: featureStore.process }, path: PREDICT }
+  return [
+    { ...common, name: 'router to inference', path: UNARY, request: benchRequest(QUIET_ENDPOINT) },
+    { ...withStore, name: 'router with features', request: predictRequest(QUIET_ENDPOINT, ENTITY_KEY) },
+    { ...withStore, name: 'router with features, all logged', request: predictRequest(LOGGED_ENDPOINT, ENTITY_KEY) },
+  ]
 }
 
 interface LoopResult {
@@ -57,44 +100,49 @@ interface LoopResult {
   readonly cpuMicros: number
 }
 
-async function measureLoop({ measureMs }: Pace, add: (row: Row) => void): Promise<void> {
-  const loop = new BenchProcess(new URL('./servers/onnx-loop.ts', import.meta.url))
-  try {
-    await loop.next()
-    for (const rows of [1, 32]) {
-      const { calls, seconds, cpuMicros } = await loop.ask<LoopResult>({ rows, measureMs: measureMs / 2 })
-      const ms = (seconds * 1000) / calls
-      const cpu = cpuMicros / calls
-      add({
-        name: `in-process loop, ${rows === 1 ? '1 row' : `${rows} rows`} a run`,
-        callers: 1,
-        callsPerSecond: calls / seconds,
-        cpuMicrosPerCall: cpu,
-        cpuByProcess: { loop: cpu },
-        meanMs: ms,
-        p50Ms: ms,
-        p99Ms: ms,
-        failed: 0,
-      })
-    }
-  } finally {
-    await loop.stop()
+async function runLoop(loop: BenchProcess, size: number, measureMs: number): Promise<Row> {
+  const { calls, seconds, cpuMicros } = await loop.ask<LoopResult>({ rows: size, measureMs })
+  const ms = (seconds * 1000) / calls
+  return {
+    name: `in-process loop, ${size} ${size === 1 ? 'row' : 'rows'} a run`,
+    callers: 1,
+    callsPerSecond: calls / seconds,
+    cpuMicrosPerCall: cpuMicros / calls,
+    cpuByProcess: { loop: cpuMicros / calls },
+    meanMs: ms,
+    p50Ms: ms,
+    p99Ms: ms,
+    failed: 0,
   }
 }
 
-async function measureInference(pace: Pace, add: (row: Row) => void): Promise<void> {
-  const system = await startSystem()
-  try {
-    const { address, process } = system.inference
-    const common = { address, request: benchRequest(MODEL), servers: { inference: process } }
-    const unary = { ...common, path: UNARY, kind: 'unary' as const, name: 'inference, unary' }
-    add(await measure({ ...unary, callers: 64, connections: 8 }, pace))
-    add(await measure({ ...unary, callers: 1, connections: 1 }, pace))
-    for (const callers of [8, 32, 128]) {
-      const stream = { ...common, path: STREAM, kind: 'stream' as const, name: 'inference, stream' }
-      add(await measure({ ...stream, callers, connections: 1 }, pace))
-    }
-  } finally {
-    await system.stop()
+function withRatios(row: Row, rows: readonly Row[]): ReportRow {
+  const echoes = rows.filter(({ name }) => name === ECHO)
+  const echo = echoes.find(({ callers }) => callers === row.callers) ?? echoes[0] ?? row
+  const cpuRatio = row.cpuMicrosPerCall / echo.cpuMicrosPerCall
+  return { ...row, cpuRatio, speedRatio: row.callsPerSecond / echo.callsPerSecond }
+}
+
+/** The middle of each figure over the rounds; failures are added up. */
+function median(rows: readonly ReportRow[]): ReportRow {
+  const [first] = rows
+  if (first === undefined) throw new Error('nothing was measured')
+  const middle = (pick: (row: ReportRow) => number): number => {
+    const sorted = rows.map(pick).sort((left, right) => left - right)
+    return sorted[sorted.length >> 1] ?? 0
+  }
+  return {
+    ...first,
+    callsPerSecond: middle((row) => row.callsPerSecond),
+    cpuMicrosPerCall: middle((row) => row.cpuMicrosPerCall),
+    cpuByProcess: Object.fromEntries(
+      Object.keys(first.cpuByProcess).map((name) => [name, middle((row) => row.cpuByProcess[name] ?? 0)]),
+    ),
+    meanMs: middle((row) => row.meanMs),
+    p50Ms: middle((row) => row.p50Ms),
+    p99Ms: middle((row) => row.p99Ms),
+    failed: rows.reduce((sum, { failed }) => sum + failed, 0),
+    cpuRatio: middle((row) => row.cpuRatio),
+    speedRatio: middle((row) => row.speedRatio),
   }
 }

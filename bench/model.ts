@@ -2,6 +2,7 @@
 import { create, toBinary } from '@bufbuild/protobuf'
 import { mlpModel, randomLayers } from '@slipway/onnx'
 import { ModelInferRequestSchema } from '@slipway/proto/inference/grpc_service'
+import { PredictRequestSchema } from '@slipway/proto/slipway/routing/v1/prediction_service'
 
 /** Columns of the model's input. */
 export const FEATURES = 16
@@ -26,4 +27,14 @@ export function benchRequest(model: string, rows = 1): string {
     rawInputContents: [benchRows(rows)],
   })
   return Buffer.from(toBinary(ModelInferRequestSchema, request)).toString('base64')
+}
+
+/** A request for one prediction from the features of a stored entity, in base64. */
+export function predictRequest(endpoint: string, entityKey: string): string {
+  const caller = { kind: { case: 'stringValue' as const, value: entityKey } }
+  const request = create(PredictRequestSchema, {
+    endpoint: `endpoints/${endpoint}`,
+    instances: [{ entityKeys: { caller } }],
+  })
+  return Buffer.from(toBinary(PredictRequestSchema, request)).toString('base64')
 }

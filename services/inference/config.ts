@@ -1,10 +1,13 @@
 import { availableParallelism } from 'node:os'
 import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
+import type { TlsFiles } from '@slipway/rpc'
 
 /** Settings of the inference service. */
 export interface InferenceConfig {
   /** Where it listens. */
   readonly listen: { readonly host: string; readonly port: number }
+  /** Certificate, key and authorities; without them plain text, on loopback or behind a mesh only. */
+  readonly tls: TlsFiles | undefined
   /** Folder for the cache of model files and for what is known of the registry. */
   readonly dataDirectory: string
   /** The registry, `host:port`. */
@@ -51,6 +54,7 @@ export function loadConfig(env: Environment): InferenceConfig {
 function placeSettings(read: SettingsReader) {
   return {
     listen: read.address('SLIPWAY_LISTEN', { doc: 'where to listen', default: '127.0.0.1:7403' }),
+    tls: tlsSettings(read),
     dataDirectory: read.text('SLIPWAY_DATA_DIR', { doc: 'folder for everything that is kept', default: '.slipway' }),
     registryAddress: read.text('SLIPWAY_REGISTRY_ADDRESS', {
       doc: 'the registry, host:port',
@@ -66,6 +70,16 @@ function placeSettings(read: SettingsReader) {
       doc: 'listen in plain text beyond loopback, behind a mesh',
       default: false,
     }),
+  }
+}
+
+function tlsSettings(read: SettingsReader): TlsFiles | undefined {
+  const certificate = read.optionalText('SLIPWAY_TLS_CERT', { doc: 'certificate chain, a PEM file' })
+  if (certificate === undefined) return undefined
+  return {
+    certificate,
+    key: read.text('SLIPWAY_TLS_KEY', { doc: 'private key of SLIPWAY_TLS_CERT, a PEM file' }),
+    authorities: read.optionalText('SLIPWAY_TLS_CA', { doc: 'authorities of callers and servers, a PEM file' }),
   }
 }
 

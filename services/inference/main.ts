@@ -4,7 +4,7 @@ import { ConfigError, type Environment } from '@slipway/config'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { createClient, createServer, implement, type RpcServer } from '@slipway/rpc'
+import { createClient, createServer, implement, type RpcServer, readTlsFiles } from '@slipway/rpc'
 import { attribute, type Logger, logger, meter, metric, startTelemetry } from '@slipway/telemetry'
 import { ArtifactCache } from './artifact-cache.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
@@ -34,8 +34,9 @@ export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
   const log = logger('slipway.inference')
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
+  const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
   const directory = join(config.dataDirectory, 'inference')
-  const registry = createClient(RegistryService, { address: config.registryAddress })
+  const registry = createClient(RegistryService, { address: config.registryAddress, tls: tls?.client })
   const state = await RegistryState.open(join(directory, 'registry.json'))
   const cache = new ArtifactCache({
     directory: join(directory, 'cache'),
@@ -73,6 +74,7 @@ export async function start(env: Environment): Promise<RunningService> {
       implement(ModelControlService, createModelControlService(models, residency)),
     ],
     listen: config.listen,
+    tls: tls?.server,
     behindMesh: config.insecureBehindMesh,
     limits: { maxRequestBytes: config.maxRequestBytes },
     onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
