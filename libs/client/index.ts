@@ -12,3 +12,9 @@ export {
 export { downloadDataset, type FeatureFiles, uploadSpine } from './feature-files.ts'
 export { fromValue, type PlainValue, toValue, toValues, type ValueInit } from './feature-value.ts'
 export { runGate } from './gate.ts'
+export {
+  type InferenceStream,
+  type InferenceStreamOptions,
+  type InferOptions,
+  openInferenceStream,
+} from './inference-stream.ts'
