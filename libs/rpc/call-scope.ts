@@ -25,9 +25,9 @@ export interface CallScope {
   onEnd(listener: (failure: Failure) => void): () => void
 }
 
-/** The scope of a call that is made here and now. */
-export function callScope(options: CallOptions, defaultTimeoutMs: number): CallScope {
-  const parent = currentServerContext()
+/** The scope of a call that is made here and now; with `inherit: false` only its own options bind it. */
+export function callScope(options: CallOptions, defaultTimeoutMs: number, inherit = true): CallScope {
+  const parent = inherit ? currentServerContext() : undefined
   const { signal, timeoutMs = defaultTimeoutMs } = options
   const deadlineMs = Math.min(Date.now() + timeoutMs, parent?.deadlineMs ?? Number.POSITIVE_INFINITY)
   return {

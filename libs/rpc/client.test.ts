@@ -156,6 +156,40 @@ describe('a call', () => {
   })
 })
 
+describe('a client', () => {
+  it('fails with a Failure after it was closed', async () => {
+    const { client } = await serveEcho()
+    client.close()
+    await expect(client.echo({})).rejects.toBeInstanceOf(Failure)
+    await expect(all(client.count({}))).rejects.toBeInstanceOf(Failure)
+    await expect(client.collect(texts('a'))).rejects.toBeInstanceOf(Failure)
+  })
+
+  it('lets calls in flight finish when it is closed', async () => {
+    const entered = Promise.withResolvers<void>()
+    const release = Promise.withResolvers<void>()
+    const { client } = await serveEcho({
+      echo: async ({ text }) => {
+        entered.resolve()
+        await release.promise
+        return { text }
+      },
+    })
+    const answer = client.echo({ text: 'a' })
+    await entered.promise
+    client.close()
+    release.resolve()
+    expect(await answer).toMatchObject({ text: 'a' })
+  })
+
+  it('says that an answer is not the message that it should be', async () => {
+    const { echo } = EchoService.method
+    const implementations = [implementRawUnary(echo, (_request, call) => call.answer(Buffer.from([0x0a, 0x7f])))]
+    const { client } = await serveEcho({}, { implementations })
+    await expect(client.echo({})).rejects.toMatchObject({ code: Code.INTERNAL, reason: 'MALFORMED_MESSAGE' })
+  })
+})
+
 describe('a retry', () => {
   function failing(times: number, failure: Failure, trailers: Record<string, string> = {}) {
     const attempts: (string | undefined)[] = []

@@ -16,12 +16,13 @@ import { MethodOptions_IdempotencyLevel } from '@bufbuild/protobuf/wkt'
 import { type ChannelCredentials, credentials, Client as GrpcClient, Metadata } from '@grpc/grpc-js'
 import { type CallOptions, type CallScope, callScope } from './call-scope.ts'
 import { type CallRecord, recordClientCall } from './call-telemetry.ts'
+import { Code } from './code.ts'
 import { converse } from './conversation.ts'
 import { Failure } from './failure.ts'
 import { callForStream, callOnce, noAnswer, type OutgoingCall } from './grpc-js-call.ts'
 import { methodName, methodPath } from './implementation.ts'
 import { type ClientLimits, DEFAULT_TIMEOUT_MS, defaultClientLimits } from './limits.ts'
-import { openRawChannel, type RawChannel, type RawClientStream } from './raw-client.ts'
+import { clientClosed, openRawChannel, type RawChannel, type RawClientStream } from './raw-client.ts'
 import { callWithRetries, defaultRetryPolicy, RetryBudget, type RetryPolicy } from './retry.ts'
 import type { ClientTls } from './tls.ts'
 
@@ -39,7 +40,7 @@ export type Call<M extends DescMethod> =
 
 /** A client of a service: a function for each method, and `close`. Every call fails with a Failure. */
 export type Client<S extends DescService> = { readonly [K in keyof S['method']]: Call<S['method'][K]> } & {
-  /** Closes the connection; calls in flight finish. */
+  /** Closes the connection; calls in flight finish, later ones fail. */
   close(): void
 }
 
@@ -94,6 +95,7 @@ class Caller {
   readonly #retry: RetryPolicy
   readonly #budget: RetryBudget
   readonly #channel: RawChannel
+  #closed = false
 
   constructor(client: GrpcClient, options: ClientOptions) {
     this.#client = client
@@ -118,6 +120,7 @@ class Caller {
   }
 
   close(): void {
+    this.#closed = true
     this.#client.close()
     this.#channel.close()
   }
@@ -141,7 +144,7 @@ class Caller {
           return callOnce(call, bytes)
         },
       })
-      const message = fromBinary(method.output, answer)
+      const message = decode(method.output, answer)
       record?.end(undefined)
       return message
     } catch (error) {
@@ -166,7 +169,7 @@ class Caller {
     const record = recordClientCall(methodName(method), trace, (name, value) => {
       headers[name] = value
     })
-    const open = (): RawClientStream => this.#channel.openStream(method, { ...options, headers })
+    const open = (): RawClientStream => this.#channel.openStream(method, { ...options, headers, inherit: true })
     const answers = converse(open, requests, (request) => encode(method.input, request))
     yield* decoded(method.output, answers, record)
   }
@@ -184,6 +187,7 @@ class Caller {
     scope: CallScope,
     options: CallOptions,
   ): { call: OutgoingCall; record: CallRecord | undefined } {
+    if (this.#closed) throw clientClosed()
     const metadata = new Metadata()
     for (const [name, value] of Object.entries(options.headers ?? {})) metadata.set(name, value)
     const record = recordClientCall(methodName(method), scope.trace, (name, value) => metadata.set(name, value))
@@ -198,7 +202,7 @@ async function* decoded(
 ): AsyncGenerator<object> {
   let failure: Failure | undefined
   try {
-    for await (const answer of answers) yield fromBinary(output, answer)
+    for await (const answer of answers) yield decode(output, answer)
   } catch (error) {
     failure = Failure.from(error)
     throw error
@@ -212,6 +216,14 @@ function isIdempotent(method: DescMethod): boolean {
   return (
     method.idempotency !== MethodOptions_IdempotencyLevel.IDEMPOTENCY_UNKNOWN || /^(Get|List)[A-Z]/.test(method.name)
   )
+}
+
+function decode(schema: DescMessage, bytes: Uint8Array): object {
+  try {
+    return fromBinary(schema, bytes)
+  } catch (cause) {
+    throw new Failure(Code.INTERNAL, 'MALFORMED_MESSAGE', `the answer is not a ${schema.typeName}`, { cause })
+  }
 }
 
 function encode(schema: DescMessage, message: object): Buffer {

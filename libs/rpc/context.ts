@@ -17,10 +17,12 @@ export interface CallContext {
   header(name: string): string | undefined
   /** Address of the caller. */
   readonly peer: string
-  /** Sends a metadata entry with the status. */
+  /** Sends a metadata entry with the status: a lower-case name and printable ASCII, base64 for names in `-bin`. */
   setTrailer(name: string, value: string): void
 }
 
+const TRAILER_NAME = /^[0-9a-z_.-]{1,128}$/
+const TRAILER_VALUE = /^[\x20-\x7e]{0,4096}$/
 const storage = new AsyncLocalStorage<ServerContext>()
 
 /** The context of the call that is being answered here; what the library's clients inherit from. */
@@ -28,7 +30,12 @@ export function currentCall(): CallContext | undefined {
   return storage.getStore()
 }
 
-/** The same, with what only the library may do. */
+/** Runs a part outside of any call: what it opens outlives the call in which it happens to be opened. */
+export function outsideOfCalls<T>(part: () => T): T {
+  return storage.exit(() => traceContext.with(ROOT_CONTEXT, part))
+}
+
+/** The same as `currentCall`, with what only the library may do. */
 export function currentServerContext(): ServerContext | undefined {
   return storage.getStore()
 }
@@ -78,6 +85,7 @@ export class ServerContext implements CallContext {
   }
 
   setTrailer(name: string, value: string): void {
+    if (!TRAILER_NAME.test(name) || !TRAILER_VALUE.test(value)) throw new TypeError(`${name} is no trailer`)
     this.#trailers ??= {}
     this.#trailers[name] = value
   }

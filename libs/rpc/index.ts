@@ -19,6 +19,7 @@ export {
   type RawChannel,
   type RawChannelOptions,
   type RawClientStream,
+  type StreamOptions,
 } from './raw-client.ts'
 export { defaultRetryPolicy, type RetryPolicy } from './retry.ts'
 export { createServer, type RpcServer, type ServerOptions } from './server.ts'

@@ -1,6 +1,8 @@
+import { createServer as createTcpServer } from 'node:net'
 import { EchoService } from '@slipway/proto/slipway/testing/v1/echo'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { Code } from './code.ts'
+import { currentCall } from './context.ts'
 import { allHot, echoHandlers, serveEcho } from './echo.fixture.ts'
 import { Failure } from './failure.ts'
 import { implementRawStream, implementRawUnary, type RawStream, type RawUnaryCall } from './raw.ts'
@@ -34,6 +36,10 @@ function channelTo(address: string, options: Partial<RawChannelOptions> = {}) {
   const channel = openRawChannel({ address, ...options })
   onTestFinished(() => channel.close())
   return channel
+}
+
+const never = (): never => {
+  throw new Error('nothing was opened')
 }
 
 const closed = (stream: RawClientStream): Promise<Failure | undefined> =>
@@ -209,6 +215,43 @@ describe('a raw stream', () => {
 })
 
 describe('a raw channel', () => {
+  it('opens streams that outlive the call in which they were opened, unless told otherwise', async () => {
+    const { address } = await serveRaw()
+    const channel = channelTo(address)
+    const opened: { pooled: RawClientStream; bound: RawClientStream }[] = []
+    const front = await serveEcho({
+      echo: async () => {
+        opened.push({ pooled: channel.openStream(chat), bound: channel.openStream(chat, { inherit: true }) })
+        return await new Promise(() => {})
+      },
+    })
+    const controller = new AbortController()
+    const call = expect(front.client.echo({}, { signal: controller.signal })).rejects.toBeInstanceOf(Failure)
+    while (opened.length === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    const [{ pooled, bound } = never()] = opened
+    const over = closed(bound)
+    controller.abort()
+    await call
+    expect(await over).toMatchObject({ code: Code.CANCELLED })
+    const answer = new Promise((resolve) => pooled.onMessage((message) => resolve([`${message}`, currentCall()])))
+    pooled.write(Buffer.from('still here'))
+    expect(await answer).toEqual(['still here', undefined])
+    pooled.cancel()
+  })
+
+  it('gives up a connection that says nothing any more', async () => {
+    const silent = createTcpServer((socket) => void socket.on('error', () => {}))
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void silent.close())
+    const bound = silent.address()
+    const port = typeof bound === 'object' ? bound?.port : undefined
+    const channel = channelTo(`127.0.0.1:${port}`, { limits: { keepaliveMs: 20, keepaliveTimeoutMs: 20 } })
+    await expect(channel.callUnary(echo, Buffer.alloc(0))).rejects.toMatchObject({
+      code: Code.UNAVAILABLE,
+      reason: 'CONNECTION_LOST',
+    })
+  })
+
   it('connects again after its server came back', async () => {
     const first = await serveRaw()
     const channel = channelTo(first.address)

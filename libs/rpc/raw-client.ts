@@ -3,6 +3,7 @@ import type { DescMethod } from '@bufbuild/protobuf'
 import { type CallOptions, type CallScope, callScope } from './call-scope.ts'
 import { recordClientCall } from './call-telemetry.ts'
 import { Code } from './code.ts'
+import { outsideOfCalls } from './context.ts'
 import { Failure } from './failure.ts'
 import { methodName, methodPath } from './implementation.ts'
 import { LeanCall, type LeanCallListener, REFUSED } from './lean-call.ts'
@@ -28,15 +29,22 @@ export interface RawChannelOptions {
  *
  * 1. Nothing connects before the first call. A lost or leaving connection is replaced by the next call that needs it.
  * 2. A call is not sent twice, unless it was refused unseen because its connection is leaving: then on another one.
- * 3. Deadline, cancellation and trace of the call that is being answered are inherited, as with `createClient`.
+ * 3. A unary call inherits deadline, cancellation and trace of the call that is being answered, as with `createClient`.
+ *    A stream does not, unless it is told to: it may serve many calls, and outlive the one in which it was opened.
  */
 export interface RawChannel {
   /** A unary call. Fails with a Failure. */
   callUnary(method: DescMethod, request: Uint8Array, options?: CallOptions): Promise<Buffer>
-  /** Opens a bidirectional stream; what goes wrong is told to `onClose`. */
-  openStream(method: DescMethod, options?: CallOptions): RawClientStream
-  /** Closes the connections; calls in flight finish. */
+  /** Opens a stream; what goes wrong is told to `onClose`. */
+  openStream(method: DescMethod, options?: StreamOptions): RawClientStream
+  /** Closes the connections; calls in flight finish, later ones fail. */
   close(): void
+}
+
+/** What a stream may say. */
+export interface StreamOptions extends CallOptions {
+  /** Whether deadline and cancellation of the call that is being answered bind the stream as well. */
+  readonly inherit?: boolean
 }
 
 /** The caller's side of a bidirectional stream in raw bytes. Listeners are set in the turn in which it was opened. */
@@ -88,6 +96,11 @@ export function callRawUnary(
   return channel.callUnary(method, request, options)
 }
 
+/** CANCELLED because the caller closed its client. */
+export function clientClosed(): Failure {
+  return new Failure(Code.CANCELLED, 'CLIENT_CLOSED', 'the client was closed')
+}
+
 const nothing = (): void => {}
 
 class Channel implements RawChannel {
@@ -96,6 +109,7 @@ class Channel implements RawChannel {
   readonly #sessions: (LeanSession | undefined)[]
   readonly #streams = new Map<LeanSession, Set<ClientStream>>()
   #next = 0
+  #closed = false
 
   constructor(options: RawChannelOptions) {
     this.#options = options
@@ -119,8 +133,13 @@ class Channel implements RawChannel {
     }
   }
 
-  openStream(method: DescMethod, options: CallOptions = {}, closed: () => void = nothing): RawClientStream {
-    const scope = callScope(options, Number.POSITIVE_INFINITY)
+  openStream(method: DescMethod, options: StreamOptions = {}, closed: () => void = nothing): RawClientStream {
+    const { inherit = false } = options
+    const scope = callScope(options, Number.POSITIVE_INFINITY, inherit)
+    return outsideOfCalls(() => this.#openStream(method, options, scope, closed))
+  }
+
+  #openStream(method: DescMethod, options: CallOptions, scope: CallScope, closed: () => void): ClientStream {
     const headers = headersOf(method, options, this.#options)
     if (scope.deadlineMs !== Number.POSITIVE_INFINITY) headers['grpc-timeout'] = remaining(scope)
     const session = this.#session()
@@ -139,6 +158,7 @@ class Channel implements RawChannel {
   }
 
   close(): void {
+    this.#closed = true
     for (const session of this.#sessions) session?.close()
     this.#sessions.fill(undefined)
   }
@@ -182,14 +202,20 @@ class Channel implements RawChannel {
 
   /** The next connection in turn, made anew when the one there is not usable. */
   #session(): LeanSession {
+    if (this.#closed) throw clientClosed()
     const at = this.#next++ % this.#sessions.length
     const present = this.#sessions[at]
     if (present?.usable === true) return present
+    const session = outsideOfCalls(() => this.#connect())
+    this.#sessions[at] = session
+    return session
+  }
+
+  #connect(): LeanSession {
     const session: LeanSession = new LeanSession({ ...this.#options, limits: this.#limits }, () => {
       for (const stream of this.#streams.get(session) ?? []) stream.leave()
       this.#streams.delete(session)
     })
-    this.#sessions[at] = session
     return session
   }
 }

@@ -188,6 +188,21 @@ describe.each([
     expect(await aborted.promise).toBeInstanceOf(Failure)
   })
 
+  it('answer an opaque INTERNAL when a handler sets a trailer that is none', async () => {
+    const heard: unknown[] = []
+    const { client } = await serveEcho(
+      {
+        echo: async (_request, context) => {
+          context.setTrailer('line', 'two\nlines')
+          return {}
+        },
+      },
+      { ...hot, onError: ({ cause }) => heard.push(cause) },
+    )
+    await expect(client.echo({})).rejects.toMatchObject({ code: Code.INTERNAL, message: 'internal error' })
+    expect(heard).toEqual([new TypeError('line is no trailer')])
+  })
+
   it('never take a cancelled upload for a complete one', async () => {
     const outcome = Promise.withResolvers<unknown>()
     const controller = new AbortController()

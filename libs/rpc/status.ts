@@ -11,7 +11,7 @@ import { Failure, type FailureOptions, type FieldViolation } from './failure.ts'
 export const STATUS_DETAILS_KEY = 'grpc-status-details-bin'
 /** Longest message that is sent, in characters. */
 export const MAX_MESSAGE_CHARACTERS = 1024
-/** Most field violations that are sent. */
+/** Most field violations, and most metadata entries, that are sent. */
 export const MAX_VIOLATIONS = 32
 const MAX_DESCRIPTION_CHARACTERS = 256
 const ERROR_DOMAIN = 'slipway'
@@ -40,10 +40,15 @@ export function percentDecode(text: string): string {
 
 /** A failure as a serialised google.rpc.Status with its details. */
 export function encodeStatus(failure: Failure): Uint8Array {
-  const { reason, metadata, violations, retryAfterMs } = failure
-  const details: Any[] = [
-    anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: ERROR_DOMAIN, metadata: { ...metadata } })),
-  ]
+  const { violations, retryAfterMs } = failure
+  const reason = clip(failure.reason, MAX_DESCRIPTION_CHARACTERS)
+  const metadata = Object.fromEntries(
+    Object.entries(failure.metadata)
+      .slice(0, MAX_VIOLATIONS)
+      .map(([key, value]) => [clip(key, MAX_DESCRIPTION_CHARACTERS), clip(value, MAX_DESCRIPTION_CHARACTERS)]),
+  )
+  const info = create(ErrorInfoSchema, { reason, domain: ERROR_DOMAIN, metadata })
+  const details: Any[] = [anyPack(ErrorInfoSchema, info)]
   if (violations.length > 0) {
     const fieldViolations = violations.slice(0, MAX_VIOLATIONS).map(({ field, description }) => ({
       field: clip(field, MAX_DESCRIPTION_CHARACTERS),
