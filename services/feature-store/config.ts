@@ -27,6 +27,8 @@ export interface FeatureStoreConfig {
   readonly offlineThreads: number
   /** Memory of the process that makes training sets; beyond it, it works on disk. */
   readonly offlineMemoryBytes: number
+  /** After how long an unfinished upload that nobody touches is dropped. */
+  readonly uploadIdleMs: number
   /** How long calls in flight may take when the service stops. */
   readonly drainGraceMs: number
 }
@@ -61,6 +63,10 @@ export function loadConfig(env: Environment): FeatureStoreConfig {
       offlineMemoryBytes: read.bytes('SLIPWAY_FEATURE_STORE_MEMORY', {
         doc: 'memory for training sets',
         default: '768MiB',
+      }),
+      uploadIdleMs: read.durationMs('SLIPWAY_FEATURE_STORE_UPLOAD_IDLE', {
+        doc: 'an unfinished upload that nobody touches is dropped',
+        default: '1d',
       }),
       drainGraceMs: read.durationMs('SLIPWAY_FEATURE_STORE_DRAIN_GRACE', {
         doc: 'for calls in flight',

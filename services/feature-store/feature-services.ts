@@ -22,10 +22,16 @@ export interface FeatureColumn {
   readonly type: ValueType
 }
 
+/** A column with its name in a training set. */
+export interface ServiceColumn extends FeatureColumn {
+  /** The feature's name; `{view}__{feature}` where two views have a feature of that name. */
+  readonly column: string
+}
+
 /** A version of a feature service with its columns resolved. */
 export interface ResolvedService {
   readonly message: FeatureService
-  readonly columns: readonly FeatureColumn[]
+  readonly columns: readonly ServiceColumn[]
 }
 
 /** All feature services. */
@@ -94,9 +100,10 @@ export class FeatureServices {
     return message
   }
 
-  /** The name of a feature service that has a view, if any. */
+  /** The name of a feature service that has a view in any of its versions, if any. */
   userOf(viewId: string): string | undefined {
-    return this.list().find(({ viewDigests }) => viewId in viewDigests)?.name
+    const uses = ({ message }: ResolvedService) => Object.hasOwn(message.viewDigests, viewId)
+    return [...this.#services].find(([, { byDigest }]) => [...byDigest.values()].some(uses))?.[0]
   }
 
   /** Resolves references against the newest views; INVALID_ARGUMENT names the place of one that does not exist. */
@@ -110,7 +117,8 @@ export class FeatureServices {
   }
 
   async #keep(init: FeatureService): Promise<FeatureService> {
-    const columns = this.resolve(init.features, 'feature_service.features')
+    const columns = withColumnNames(this.resolve(init.features, 'feature_service.features'))
+    checkColumnNames(columns)
     const viewDigests = Object.fromEntries(columns.map(({ view }) => [view.id, view.digest]))
     const digest = serviceDigest(init.features, viewDigests)
     const etag = etagOf(init.name, digest, String(this.#clock()))
@@ -141,7 +149,7 @@ export class FeatureServices {
     })
     const held = this.#services.get(message.name)
     const byDigest = held?.byDigest ?? new Map<string, ResolvedService>()
-    const resolved = { message, columns }
+    const resolved = { message, columns: withColumnNames(columns) }
     byDigest.set(message.digest, resolved)
     this.#services.set(message.name, { newest: isNewest || held === undefined ? resolved : held.newest, byDigest })
   }
@@ -156,6 +164,30 @@ function columnOf(reference: string, view: ViewVersion): FeatureColumn | undefin
   const index = view.features.findIndex((feature) => feature.name === name)
   const feature = view.features[index]
   return feature && { reference, view, index, name, type: feature.type }
+}
+
+function withColumnNames(columns: readonly FeatureColumn[]): ServiceColumn[] {
+  const counts = new Map<string, number>()
+  for (const { name } of columns) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return columns.map((column) => {
+    const { name, view } = column
+    return { ...column, column: counts.get(name) === 1 ? name : `${view.id}__${name}` }
+  })
+}
+
+/** A training set has three columns a feature: two of them must not have one name. */
+function checkColumnNames(columns: readonly ServiceColumn[]): void {
+  const seen = new Map<string, string>()
+  for (const [place, { column, reference }] of columns.entries()) {
+    for (const name of [column, `${column}__status`, `${column}__event_time`]) {
+      const other = seen.get(name)
+      if (other !== undefined) {
+        const description = `${reference} and ${other} would both have a column ${name} in a training set`
+        throw Failure.invalid(`feature_service.features[${place}]`, description)
+      }
+      seen.set(name, reference)
+    }
+  }
 }
 
 function same(a: readonly string[], b: readonly string[]): boolean {

@@ -43,17 +43,18 @@ export class Journal {
   readonly #database: DatabaseSync
   readonly #append: StatementSync
   readonly #advance: StatementSync
+  readonly #revision: StatementSync
 
   constructor(database: DatabaseSync) {
     this.#database = database
     this.#append = database.prepare('insert into journal values (?, ?, ?, ?)')
     this.#advance = database.prepare(`update counters set value = ? where name = 'revision'`)
+    this.#revision = database.prepare(`select value from counters where name = 'revision'`)
   }
 
   /** The revision of the newest row. */
   revision(): bigint {
-    const row = this.#database.prepare(`select value from counters where name = 'revision'`).get()
-    return row?.value as bigint
+    return this.#revision.get()?.value as bigint
   }
 
   /** Adds rows of one view inside the transaction that is open; `firstRevision` follows `revision()`. */
@@ -78,6 +79,15 @@ export class Journal {
       rowCount: Number(row.count),
       sizeBytes: Number(row.size),
     }))
+  }
+
+  /** Whether rows of a view up to a revision wait. */
+  isPending(tableId: number, lastRevision: bigint): boolean {
+    return (
+      this.#database
+        .prepare('select 1 from journal where table_id = ? and last_revision <= ? limit 1')
+        .get(tableId, lastRevision) !== undefined
+    )
   }
 
   /** The parts of a view, in order. */

@@ -1,9 +1,16 @@
-/** Moves rows from the journal into Parquet parts, in the background and before every training set. */
+/**
+ * Moves rows from the journal into Parquet parts, in the background and before every training set.
+ *
+ * 1. A part has the columns of the view's newest version, whichever version is asked for: no value is left behind.
+ * 2. One flush or drop runs at a time, so a part is never recorded for a view that is gone.
+ * 3. A file that no record names is a leftover of a process that was killed; it goes at the next start.
+ */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Journal, Part } from './journal.ts'
 import type { OfflineStore } from './offline-store/offline-store.ts'
+import { createTurns } from './turns.ts'
 import type { ViewVersion } from './view.ts'
 
 /** What `Parts` works on. */
@@ -24,7 +31,7 @@ export interface PartsOptions {
 /** The parts of all views. */
 export class Parts {
   readonly #options: PartsOptions
-  #turn: Promise<unknown> = Promise.resolve()
+  readonly #turns = createTurns()
 
   /** Removes files that a killed process left behind without recording them. */
   constructor(options: PartsOptions) {
@@ -41,43 +48,50 @@ export class Parts {
     return this.#options.directory
   }
 
-  /** Brings everything that was accepted so far into parts; gives the revision up to which, and the parts. */
-  async complete(views: readonly ViewVersion[]): Promise<{ revision: bigint; parts: Part[] }> {
+  /**
+   * Brings everything that was accepted so far of some views into parts; gives the revision up to which, and the parts.
+   * Rejects with the signal's reason when it is aborted before its turn has come.
+   */
+  async complete(
+    tableIds: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<{ readonly revision: bigint; readonly parts: readonly Part[] }> {
     const { journal } = this.#options
     const revision = journal.revision()
-    for (const view of views) await this.#flush(view, revision)
-    return { revision, parts: views.flatMap(({ tableId }) => journal.parts(tableId)) }
+    for (const tableId of tableIds) await this.#flush(tableId, revision, signal)
+    return { revision, parts: tableIds.flatMap((tableId) => journal.parts(tableId)) }
   }
 
   /** Looks for views with much in the journal until the signal. */
   async run(everyMs: number, signal: AbortSignal): Promise<void> {
-    const { journal, views, flushRows, onError } = this.#options
+    const { journal, flushRows, onError } = this.#options
     while (!signal.aborted) {
-      const waiting = new Set(
-        journal
-          .pending()
-          .filter(({ rowCount }) => rowCount >= flushRows)
-          .map(({ tableId }) => tableId),
-      )
-      for (const view of views()) {
-        if (waiting.has(view.tableId)) await this.#flush(view, journal.revision()).catch(onError)
+      for (const { tableId, rowCount } of journal.pending()) {
+        if (rowCount < flushRows) continue
+        await this.#flush(tableId, journal.revision(), signal).catch((error: unknown) => {
+          if (!signal.aborted) onError(error)
+        })
       }
       await delay(everyMs, undefined, { signal }).catch(() => undefined)
     }
   }
 
-  /** Removes all parts of a view. */
-  drop(tableId: number): void {
-    for (const path of this.#options.journal.drop(tableId)) rmSync(join(this.#options.directory, path), { force: true })
+  /** Removes the rows and parts of a view. */
+  async drop(tableId: number): Promise<void> {
+    const { journal, directory } = this.#options
+    await this.#turns.take(async () => {
+      for (const path of journal.drop(tableId)) rmSync(join(directory, path), { force: true })
+    })
   }
 
-  async #flush(view: ViewVersion, lastRevision: bigint): Promise<void> {
-    const { journal, offline, databasePath, directory } = this.#options
-    const done = this.#turn.then(async () => {
+  async #flush(tableId: number, lastRevision: bigint, signal?: AbortSignal): Promise<void> {
+    const { journal, offline, databasePath, directory, views } = this.#options
+    await this.#turns.take(async () => {
+      if (!journal.isPending(tableId, lastRevision)) return
+      const view = views().find((one) => one.tableId === tableId)
+      if (view === undefined) return
       const part = await offline.flush({ databasePath, view, lastRevision, directory })
       if (part !== undefined) journal.replace(part)
-    })
-    this.#turn = done.catch(() => undefined)
-    await done
+    }, signal)
   }
 }

@@ -1,6 +1,6 @@
 /** Online reads: one look-up for each view and entity, packed in the order of the columns. */
 import type { MessageInitShape } from '@bufbuild/protobuf'
-import type { FeatureVectorSchema } from '@slipway/proto/slipway/features/v1/feature_store_service'
+import { AsOf, type FeatureVectorSchema } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import { type FeatureRow, FeatureStatus, ValueType } from '@slipway/proto/slipway/features/v1/value'
 import { Failure } from '@slipway/rpc'
 import type { FeatureColumn } from './feature-services.ts'
@@ -9,6 +9,11 @@ import { packValues, unpackValues } from './packing.ts'
 import { type Status, statusOf, type Visibility } from './rule.ts'
 import { checkKey, type FeatureValue } from './values.ts'
 import type { ViewVersion } from './view.ts'
+
+/** What a request says about which rows count; knowledge counts unless it says otherwise. */
+export function visibilityOf(asOf: AsOf): Visibility {
+  return asOf === AsOf.EVENT ? 'event' : 'known'
+}
 
 /** A vector as the wire takes it. */
 export type VectorInit = MessageInitShape<typeof FeatureVectorSchema>
@@ -24,9 +29,19 @@ export interface OnlineRead {
   readonly includeStale: boolean
 }
 
-/** Reads the columns of each entity row. INVALID_ARGUMENT names the row and the key that is wrong. */
+/** Most values that one read answers: columns times entity rows. */
+export const maxReadValues = 256 * 1024
+
+/**
+ * Reads the columns of each entity row. INVALID_ARGUMENT names the row and the key that is wrong, or `entity_rows` when
+ * `maxReadValues` would be exceeded.
+ */
 export async function readOnline(store: OnlineStore, read: OnlineRead): Promise<VectorInit[]> {
   const views = [...new Set(read.columns.map(({ view }) => view))]
+  if (read.columns.length * read.entityRows.length > maxReadValues) {
+    const rows = Math.floor(maxReadValues / read.columns.length)
+    throw Failure.invalid('entity_rows', `${read.columns.length} features can be read of ${rows} rows at a time`)
+  }
   const keys: RowKey[] = read.entityRows.flatMap((row, place) =>
     views.map((view) => ({ tableId: view.tableId, key: keyOf(row.keys, view, place) })),
   )

@@ -21,6 +21,11 @@ export function checkEtag(name: string, current: string, given: string): void {
   throw new Failure(Code.ABORTED, 'STALE_ETAG', message, { metadata: { name, etag: current } })
 }
 
+/** The service stops before a call is done. */
+export function stopped(): Failure {
+  return new Failure(Code.UNAVAILABLE, 'STOPPING', 'the feature store stops; try again')
+}
+
 /** Something cannot go while another thing needs it. */
 export function inUse(name: string, user: string): Failure {
   return new Failure(Code.FAILED_PRECONDITION, 'IN_USE', `${name} is used by ${user}`, { metadata: { name, user } })

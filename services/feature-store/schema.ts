@@ -11,7 +11,9 @@ export interface Schema {
   feature_services: { name: string; digest: string }
   feature_service_versions: { name: string; digest: string; definition: Uint8Array }
   table_ids: { id: number }
-  datasets: { name: string; request_key: string; dataset: Uint8Array; create_micros: number }
+  datasets: { name: string; dataset: Uint8Array; create_micros: number }
+  /** Which dataset answered a request that named its revision. */
+  dataset_requests: { request_key: string; name: string }
 }
 
 /** Released steps are never edited. */
@@ -29,8 +31,9 @@ export const migrations: readonly Migration[] = [
         sql`create table feature_service_versions (
           name text not null, digest text not null, definition blob not null, primary key (name, digest))`,
         sql`create table table_ids (id integer primary key)`,
-        sql`create table datasets (
-          name text primary key, request_key text not null unique, dataset blob not null, create_micros bigint not null)`,
+        sql`create table datasets (name text primary key, dataset blob not null, create_micros bigint not null)`,
+        sql`create index datasets_by_age on datasets (create_micros desc, name)`,
+        sql`create table dataset_requests (request_key text primary key, name text not null references datasets)`,
       ]
       for (const statement of statements) await statement.execute(transaction)
     },

@@ -1,7 +1,6 @@
 /** The handlers of the feature store: each checks its request, calls one thing and maps the result. */
 import type { MessageInitShape } from '@bufbuild/protobuf'
 import {
-  AsOf,
   type DownloadDatasetRequest,
   type DownloadDatasetResponseSchema,
   type FeatureStoreService,
@@ -15,13 +14,15 @@ import { Code, Failure, type Handlers } from '@slipway/rpc'
 import type { BlobStore } from '@slipway/storage'
 import type { Datasets } from './datasets.ts'
 import type { FeatureServices } from './feature-services.ts'
+import { observeRead } from './observer.ts'
 import type { OnlineStore } from './online-store/online-store.ts'
 import { pageOf, pageSizeOf, pageToken } from './pages.ts'
 import type { Parts } from './parts.ts'
-import { readOnline } from './reads.ts'
+import { readOnline, visibilityOf } from './reads.ts'
 import { inUse } from './refusals.ts'
 import { receiveSpine } from './spines.ts'
-import { type Clock, microsFromTimestamp } from './time.ts'
+import { type Clock, isValidTimestamp, microsFromTimestamp } from './time.ts'
+import { createTurns } from './turns.ts'
 import type { Views } from './views.ts'
 import type { RowResult, Writes } from './writes.ts'
 
@@ -42,7 +43,7 @@ export interface FeatureStoreParts {
 
 /** The handlers of the feature store. */
 export function createFeatureStoreService(parts: FeatureStoreParts): Handlers<typeof FeatureStoreService> {
-  const { views, services, datasets, blobs, stopping } = parts
+  const { datasets, blobs, stopping } = parts
   return {
     ...definitionHandlers(parts),
     writeFeatures: async ({ rows }) => await write(parts, rows),
@@ -67,56 +68,57 @@ export function createFeatureStoreService(parts: FeatureStoreParts): Handlers<ty
       }
     },
     downloadDataset: (request) => download(parts, request),
-    deleteFeatureView: async ({ name, etag }) => {
-      const user = services.userOf(views.get(name).version.id)
-      if (user !== undefined) throw inUse(name, user)
-      const { message, version } = await views.remove(name, etag)
-      await parts.online.drop(version.tableId)
-      parts.parts.drop(version.tableId)
-      return message
-    },
   }
 }
 
 type DefinitionMethods =
   | `${'create' | 'get' | 'delete'}Entity`
-  | `${'create' | 'get' | 'update'}FeatureView`
-  | `${'create' | 'get' | 'update' | 'delete'}FeatureService`
+  | `${'create' | 'get' | 'update' | 'delete'}${'FeatureView' | 'FeatureService'}`
   | 'listEntities'
   | 'listFeatureViews'
   | 'listFeatureServices'
 
-function definitionHandlers({
-  views,
-  services,
-}: FeatureStoreParts): Pick<Handlers<typeof FeatureStoreService>, DefinitionMethods> {
+/** A change looks at what there is and then writes, so one runs at a time. */
+function definitionHandlers(parts: FeatureStoreParts): Pick<Handlers<typeof FeatureStoreService>, DefinitionMethods> {
+  const { views, services } = parts
+  const changes = createTurns()
   return {
-    createEntity: async ({ entity }) => await views.createEntity(required(entity, 'entity')),
+    createEntity: ({ entity }) => changes.take(() => views.createEntity(required(entity, 'entity'))),
     getEntity: async ({ name }) => views.getEntity(name),
     listEntities: async ({ pageSize, pageToken: token }) => {
       const { items, nextPageToken } = pageOf(views.entities(), pageSize, token)
       return { entities: items, nextPageToken }
     },
-    deleteEntity: async ({ name, etag }) => await views.deleteEntity(name, etag),
-    createFeatureView: async ({ featureView }) => await views.create(required(featureView, 'feature_view')),
+    deleteEntity: ({ name, etag }) => changes.take(() => views.deleteEntity(name, etag)),
+    createFeatureView: ({ featureView }) => changes.take(() => views.create(required(featureView, 'feature_view'))),
     getFeatureView: async ({ name, digest }) => views.get(name, digest).message,
     listFeatureViews: async ({ pageSize, pageToken: token }) => {
       const { items, nextPageToken } = pageOf(views.list(), pageSize, token)
       return { featureViews: items, nextPageToken }
     },
-    updateFeatureView: async ({ featureView, updateMask }) =>
-      await views.update(required(featureView, 'feature_view'), updateMask?.paths ?? []),
-    createFeatureService: async ({ featureService }) =>
-      await services.create(required(featureService, 'feature_service')),
+    updateFeatureView: ({ featureView, updateMask }) =>
+      changes.take(() => views.update(required(featureView, 'feature_view'), updateMask?.paths ?? [])),
+    deleteFeatureView: ({ name, etag }) => changes.take(() => deleteFeatureView(parts, name, etag)),
+    createFeatureService: ({ featureService }) =>
+      changes.take(() => services.create(required(featureService, 'feature_service'))),
     getFeatureService: async ({ name, digest }) => services.get(name, digest).message,
     listFeatureServices: async ({ pageSize, pageToken: token }) => {
       const { items, nextPageToken } = pageOf(services.list(), pageSize, token)
       return { featureServices: items, nextPageToken }
     },
-    updateFeatureService: async ({ featureService, updateMask }) =>
-      await services.update(required(featureService, 'feature_service'), updateMask?.paths ?? []),
-    deleteFeatureService: async ({ name, etag }) => await services.remove(name, etag),
+    updateFeatureService: ({ featureService, updateMask }) =>
+      changes.take(() => services.update(required(featureService, 'feature_service'), updateMask?.paths ?? [])),
+    deleteFeatureService: ({ name, etag }) => changes.take(() => services.remove(name, etag)),
   }
+}
+
+async function deleteFeatureView({ views, services, online, parts }: FeatureStoreParts, name: string, etag: string) {
+  const user = services.userOf(views.get(name).version.id)
+  if (user !== undefined) throw inUse(name, user)
+  const { message, version } = await views.remove(name, etag)
+  await online.drop(version.tableId)
+  await parts.drop(version.tableId)
+  return message
 }
 
 async function write(
@@ -150,18 +152,19 @@ async function getOnlineFeatures(
   request: GetOnlineFeaturesRequest,
 ): Promise<MessageInitShape<typeof GetOnlineFeaturesResponseSchema>> {
   const { selection, asOf, visibility, includeStale } = request
+  if (asOf !== undefined && !isValidTimestamp(asOf)) throw Failure.invalid('as_of', 'lies in the years 1 to 9999')
+  if (selection.case === 'features' && request.featureServiceDigest !== '') {
+    throw Failure.invalid('feature_service_digest', 'goes with a feature service only')
+  }
   const service =
     selection.case === 'featureService' ? services.get(selection.value, request.featureServiceDigest) : undefined
   const columns =
     service?.columns ??
     services.resolve(selection.case === 'features' ? selection.value.features : [], 'features.features')
-  const vectors = await readOnline(online, {
-    columns,
-    entityRows: request.entityRows,
-    timeMicros: asOf === undefined ? clock() : microsFromTimestamp(asOf),
-    visibility: visibility === AsOf.EVENT ? 'event' : 'known',
-    includeStale,
-  })
+  const { entityRows } = request
+  const timeMicros = asOf === undefined ? clock() : microsFromTimestamp(asOf)
+  const read = { columns, entityRows, timeMicros, visibility: visibilityOf(visibility), includeStale }
+  const vectors = await observeRead(service?.message.name ?? '', entityRows.length, () => readOnline(online, read))
   return {
     features: columns.map(({ reference }) => reference),
     types: columns.map(({ type }) => type),

@@ -29,7 +29,7 @@ export type Clock = () => bigint
 export function systemClock(): Clock {
   let last = 0n
   return () => {
-    const now = BigInt(Math.floor((performance.timeOrigin + performance.now()) * 1000))
+    const now = BigInt(Date.now()) * 1000n
     if (now > last) last = now
     return last
   }

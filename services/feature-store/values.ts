@@ -41,7 +41,7 @@ export function checkValue(message: Value | undefined, type: ValueType): Checked
       if (type === ValueType.INT64) return { value: kind.value }
       return type === ValueType.DOUBLE ? exactDouble(kind.value) : wrongType(type, 'int64')
     case 'stringValue':
-      return type === ValueType.STRING ? sized(kind.value, kind.value.length) : wrongType(type, 'string')
+      return type === ValueType.STRING ? sized(kind.value, bytesOfText(kind.value)) : wrongType(type, 'string')
     case 'boolValue':
       return type === ValueType.BOOL ? { value: kind.value } : wrongType(type, 'bool')
     case 'bytesValue':
@@ -62,6 +62,12 @@ export function checkKey(message: Value | undefined, type: ValueType): Checked {
 function exactDouble(value: bigint): Checked {
   if (value <= maxExactInteger && value >= -maxExactInteger) return { value: Number(value) }
   return problem('LOSSY_CAST', `${value} is no double: integers beyond 2^53 are rounded`)
+}
+
+/** A text never has fewer bytes than characters, nor more than three a character. */
+function bytesOfText(text: string): number {
+  const atMost = text.length * 3
+  return atMost <= maxValueBytes || text.length > maxValueBytes ? text.length : Buffer.byteLength(text)
 }
 
 function sized(value: string | Uint8Array, length: number): Checked {

@@ -114,6 +114,11 @@ export class Views {
     return this.#views.get(id)?.newest.version
   }
 
+  /** The newest versions of all views. */
+  versions(): ViewVersion[] {
+    return [...this.#views.values()].map(({ newest }) => newest.version)
+  }
+
   list(): FeatureView[] {
     return [...this.#views.values()].map(({ newest }) => newest.message).sort((a, b) => (a.name < b.name ? -1 : 1))
   }
@@ -202,10 +207,19 @@ export class Views {
     const repeated = names.find((name, place) => names.indexOf(name) < place)
     if (repeated !== undefined) throw Failure.invalid('feature_view.features', `${repeated} is named twice`)
     const features = message.features.map(({ name, type }) => ({ name, type }))
-    const ttl = message.ttl === undefined ? 0n : microsFromDuration(message.ttl)
+    const ttl = ttlMicrosOf(message)
     const view = { id: idOf(message.name), keys, features, ttlMicros: ttl === 0n ? undefined : ttl }
     return { ...view, tableId, digest: viewDigest(view) }
   }
+}
+
+function ttlMicrosOf({ ttl }: FeatureView): bigint {
+  if (ttl === undefined) return 0n
+  const micros = microsFromDuration(ttl)
+  if (micros < 0n || (micros === 0n && ttl.nanos > 0)) {
+    throw Failure.invalid('feature_view.ttl', 'is at least one microsecond, or 0 for any age')
+  }
+  return micros
 }
 
 /** A view's id from its resource name. */

@@ -1,6 +1,7 @@
 /** Rows on their way in: each judged by itself, the good ones kept in one transaction a view. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FeatureRow } from '@slipway/proto/slipway/features/v1/value'
+import { countWritten } from './observer.ts'
 import type { OnlineStore, WriteOutcome } from './online-store/online-store.ts'
 import { type CheckedRow, checkRow, type RowProblem } from './row-check.ts'
 import type { Clock } from './time.ts'
@@ -31,6 +32,7 @@ export class Writes {
       results.push(...(await this.#writeSome(rows.slice(at, at + rowsPerTurn))))
       await nextTurn()
     }
+    countWritten(results.map((result) => ('outcome' in result ? result.outcome : 'rejected')))
     return results
   }
 

@@ -2,8 +2,8 @@
  * The process that runs DuckDB: away from the serving process, with bounds on threads and memory of its own. It takes
  * one task at a time from its parent and ends with it.
  */
-import { rename } from 'node:fs/promises'
-import { join } from 'node:path'
+import { open, rename } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type DuckDBAppender, type DuckDBConnection, DuckDBInstance, DuckDBTimestampValue } from '@duckdb/node-api'
 import { ValueType } from '@slipway/proto/slipway/features/v1/value'
@@ -11,10 +11,11 @@ import { decodeRows, type JournalRow, type Part } from '../journal.ts'
 import { unpackValues } from '../packing.ts'
 import type { FeatureValue } from '../values.ts'
 import type { TypedColumn, ViewVersion } from '../view.ts'
-import { literal, quoted, sqlTypes } from './columns.ts'
+import { literal, sqlTypes } from './columns.ts'
 import type { FlushTask, JoinTask } from './offline-store.ts'
 import { joinSteps } from './point-in-time.ts'
 import type { WorkerAnswer, WorkerLimits, WorkerResult, WorkerTask } from './protocol.ts'
+import { checkSpine, SpineError } from './spine-check.ts'
 
 const limits = JSON.parse(process.argv[2] ?? '{}') as WorkerLimits
 const send = (answer: WorkerAnswer) => void process.send?.(answer)
@@ -35,6 +36,7 @@ async function run(task: WorkerTask): Promise<WorkerResult> {
   })
   const connection = await instance.connect()
   try {
+    await connection.run(`set TimeZone = 'UTC'`)
     if (task.kind === 'flush') return await flush(connection, task.flush)
     return await joinSpine(connection, task.join, (done, stage) => send({ id: task.id, done, stage }))
   } finally {
@@ -42,9 +44,6 @@ async function run(task: WorkerTask): Promise<WorkerResult> {
     instance.closeSync()
   }
 }
-
-/** A wrong spine is the caller's problem; anything else is ours. */
-class SpineError extends Error {}
 
 function problemOf(error: unknown): { error: string; invalid: boolean } {
   const message = error instanceof Error ? error.message : String(error)
@@ -56,41 +55,16 @@ async function joinSpine(
   task: JoinTask,
   onProgress: (done: number, stage: string) => void,
 ): Promise<number> {
-  await checkSpine(connection, task)
+  const time = await checkSpine(connection, task)
   const finalPath = task.outputPath
   const temporary = `${finalPath}.part`
-  for (const { sql, done, stage } of joinSteps({ ...task, outputPath: temporary })) {
+  for (const { sql, done, stage } of joinSteps({ ...task, outputPath: temporary }, time)) {
     onProgress(Math.max(0, done - 0.05), stage)
     await connection.run(sql)
   }
   await rename(temporary, finalPath)
   const count = await connection.runAndReadAll('select count(*)::integer from spine')
   return Number(count.getRows()[0]?.[0] ?? 0)
-}
-
-async function checkSpine(connection: DuckDBConnection, task: JoinTask): Promise<void> {
-  const described = await connection
-    .runAndReadAll(`describe select * from read_parquet(${literal(task.spinePath)})`)
-    .catch((error: unknown) => {
-      throw new SpineError(
-        `spine: is not a Parquet file (${error instanceof Error ? error.message.split('\n')[0] : error})`,
-      )
-    })
-  const types = new Map(described.getRows().map((row) => [String(row[0]), String(row[1])]))
-  const time = types.get(task.timeColumn)
-  if (time === undefined) throw new SpineError(`time_column: the spine has no column ${task.timeColumn}`)
-  if (!time.startsWith('TIMESTAMP')) throw new SpineError(`time_column: ${task.timeColumn} is ${time}, not TIMESTAMP`)
-  for (const { name } of task.views.flatMap(({ keys }) => keys)) {
-    if (!types.has(name)) throw new SpineError(`spine: has no column ${name}, a join key of the feature service`)
-  }
-  for (const { name } of task.columns) {
-    const taken = [name, `${name}__status`, `${name}__event_time`].find((column) => types.has(column))
-    if (taken !== undefined) throw new SpineError(`spine: has a column ${taken}, the name of a feature's column`)
-  }
-  const nulls = await connection.runAndReadAll(
-    `select count(*)::integer from read_parquet(${literal(task.spinePath)}) where ${quoted(task.timeColumn)} is null`,
-  )
-  if (nulls.getRows()[0]?.[0] !== 0) throw new SpineError(`time_column: ${task.timeColumn} has nulls`)
 }
 
 /** Moves a view's rows from the journal into a part; memory does not grow with their number. */
@@ -122,9 +96,28 @@ async function flush(connection: DuckDBConnection, task: FlushTask): Promise<Par
   if (rowCount === 0) return undefined
   const path = `${view.tableId}-${firstRevision}-${lastRevision}.parquet`
   const whole = join(task.directory, path)
-  await connection.run(`copy part to ${literal(`${whole}.part`)} (format parquet, compression zstd)`)
-  await rename(`${whole}.part`, whole)
+  // The child of a process that was killed may still be at the same part.
+  const temporary = `${whole}.${process.pid}.part`
+  await connection.run(`copy part to ${literal(temporary)} (format parquet, compression zstd)`)
+  await syncAndRename(temporary, whole)
   return { tableId: view.tableId, firstRevision, lastRevision, path, rowCount }
+}
+
+/** Gives a finished file its name, so that both survive the loss of power. */
+async function syncAndRename(temporary: string, whole: string): Promise<void> {
+  await synced(temporary)
+  await rename(temporary, whole)
+  // Windows cannot open a folder; there the file system journals renames by itself.
+  if (process.platform !== 'win32') await synced(dirname(whole))
+}
+
+async function synced(path: string): Promise<void> {
+  const file = await open(path, 'r')
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
 }
 
 function partColumns(view: ViewVersion): string {

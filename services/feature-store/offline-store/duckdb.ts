@@ -1,13 +1,16 @@
 /**
  * The offline store on DuckDB and Parquet, in a process of its own: it starts with the first task, is ended when a task
- * is aborted, and starts again with the next. Tasks run one after another.
+ * is aborted, and starts again with the next. Tasks run one after another. A task whose process is killed from outside
+ * is tried once more in a new one.
  */
 import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { Code, Failure } from '@slipway/rpc'
 import type { Part } from '../journal.ts'
+import { createTurns } from '../turns.ts'
 import type { OfflineStore, OnProgress } from './offline-store.ts'
 import type { WorkerAnswer, WorkerLimits, WorkerResult, WorkerTask } from './protocol.ts'
 
@@ -15,11 +18,13 @@ type Task =
   | Pick<WorkerTask & { kind: 'flush' }, 'kind' | 'flush'>
   | Pick<WorkerTask & { kind: 'join' }, 'kind' | 'join'>
 
+const maxAttempts = 2
+
 /** Makes the store; no process is started yet. */
 export function openDuckDbOfflineStore(limits: WorkerLimits): OfflineStore {
   mkdirSync(limits.tempDirectory, { recursive: true })
+  const turns = createTurns()
   let child: ChildProcess | undefined
-  let turn: Promise<unknown> = Promise.resolve()
   let nextId = 1
 
   const worker = (): ChildProcess => {
@@ -28,36 +33,52 @@ export function openDuckDbOfflineStore(limits: WorkerLimits): OfflineStore {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
-    started.once('exit', () => {
+    const gone = () => {
       if (child === started) child = undefined
-    })
+    }
+    started.once('exit', gone).on('error', gone)
     child = started
     return started
   }
   const run = async (task: Task, onProgress: OnProgress, signal?: AbortSignal): Promise<WorkerResult> => {
-    signal?.throwIfAborted()
-    return await ask(worker(), { id: nextId++, ...task } as WorkerTask, onProgress, signal)
-  }
-  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
-    const done = turn.then(work)
-    turn = done.catch(() => undefined)
-    return done
+    for (let attempt = 1; ; attempt += 1) {
+      signal?.throwIfAborted()
+      try {
+        return await ask(worker(), { id: nextId++, ...task } as WorkerTask, onProgress, signal)
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (!(error instanceof WorkerDied)) throw error
+        if (attempt === maxAttempts) throw died(error)
+      }
+    }
   }
   return {
-    flush: (flush) => inTurn(async () => (await run({ kind: 'flush', flush }, () => undefined)) as Part | undefined),
+    flush: (flush) =>
+      turns.take(async () => (await run({ kind: 'flush', flush }, () => undefined)) as Part | undefined),
     join: (join, { onProgress, signal }) =>
-      inTurn(async () => {
+      turns.take(async () => {
         try {
           return (await run({ kind: 'join', join }, onProgress, signal)) as number
         } finally {
           await rm(`${join.outputPath}.part`, { force: true })
         }
-      }),
+      }, signal),
     close: async () => {
-      await turn
-      child?.disconnect()
+      await turns.take(async () => {
+        if (child === undefined) return
+        const ended = once(child, 'exit')
+        child.kill('SIGKILL')
+        await ended
+      })
     },
   }
+}
+
+class WorkerDied extends Error {}
+
+function died(cause: WorkerDied): Failure {
+  const message = 'the process that makes training sets ended before it was done; try again'
+  return new Failure(Code.UNAVAILABLE, 'OFFLINE_STORE_DIED', message, { cause })
 }
 
 function ask(
@@ -73,17 +94,18 @@ function ask(
     else if ('result' in answer) resolve(answer.result)
     else reject(failureOf(answer))
   }
-  const onExit = () =>
-    reject(new Failure(Code.UNAVAILABLE, 'OFFLINE_STORE_DIED', 'the process that makes training sets ended; try again'))
+  const onExit = () => reject(new WorkerDied('exited'))
+  const onError = (error: Error) => reject(new WorkerDied('cannot be started or reached', { cause: error }))
   // A query that is running cannot be asked to stop; the process can.
   const onAbort = () => child.kill('SIGKILL')
-  child.on('message', onMessage)
-  child.once('exit', onExit)
+  child.on('message', onMessage).once('exit', onExit).once('error', onError)
   signal?.addEventListener('abort', onAbort, { once: true })
-  child.send(task)
+  child.send(task, (error) => {
+    // Its exit tells that it is gone, and when.
+    if (error !== null && child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+  })
   return promise.finally(() => {
-    child.off('message', onMessage)
-    child.off('exit', onExit)
+    child.off('message', onMessage).off('exit', onExit).off('error', onError)
     signal?.removeEventListener('abort', onAbort)
   })
 }

@@ -21,13 +21,18 @@ export interface Step {
 
 /** The column that numbers the spine's rows. */
 const rowNumber = '__row'
+/** The column with the spine's times, microseconds since the epoch. */
+const spineTime = '__time'
 
-/** All statements of a join, the last of which writes the output. */
-export function joinSteps(task: JoinTask): Step[] {
+/** Names that a spine cannot have. */
+export const reservedColumns: readonly string[] = [rowNumber, spineTime, 'file_row_number']
+
+/** All statements of a join, the last of which writes the output; `time` is the spine's time in microseconds, as SQL. */
+export function joinSteps(task: JoinTask, time: string): Step[] {
   const { views } = task
   const share = (index: number) => 0.1 + (0.7 * (index + 1)) / Math.max(views.length, 1)
   return [
-    { sql: spineTable(task), done: 0.1, stage: 'reading the spine' },
+    { sql: spineTable(task, time), done: 0.1, stage: 'reading the spine' },
     ...views.flatMap((view, index) =>
       viewStatements(task, view, index).map((sql) => ({ sql, done: share(index) - 0.01, stage: `joining ${view.id}` })),
     ),
@@ -37,10 +42,9 @@ export function joinSteps(task: JoinTask): Step[] {
   ]
 }
 
-function spineTable(task: JoinTask): string {
-  const time = quoted(task.timeColumn)
+function spineTable(task: JoinTask, time: string): string {
   return `create or replace temp table spine as
-    select file_row_number as ${rowNumber}, epoch_us(${time}::timestamp) as __time, * exclude (file_row_number)
+    select file_row_number as ${rowNumber}, ${time} as ${spineTime}, * exclude (file_row_number)
     from read_parquet(${literal(task.spinePath)}, file_row_number = true)`
 }
 
@@ -61,9 +65,9 @@ function viewStatements(task: JoinTask, view: ViewVersion, index: number): strin
     `create or replace temp table winners_${index} as
       select s.${rowNumber}, c.r, c.event,
         case when c.r is null or c.deleted then 'NOT_FOUND'
-          ${view.ttlMicros === undefined ? '' : `when s.__time - c.event > ${view.ttlMicros} then 'OUTSIDE_MAX_AGE'`}
+          ${view.ttlMicros === undefined ? '' : `when s.${spineTime} - c.event > ${view.ttlMicros} then 'OUTSIDE_MAX_AGE'`}
           else 'PRESENT' end as status
-      from spine s asof left join changes_${index} c on ${sameKeys.join(' and ')} and s.__time >= c.a`,
+      from spine s asof left join changes_${index} c on ${sameKeys.join(' and ')} and s.${spineTime} >= c.a`,
     `drop table changes_${index}`,
   ]
 }
@@ -103,7 +107,7 @@ function output(task: JoinTask, views: readonly ViewVersion[]): string {
        left join rows_${index} on rows_${index}.r = winners_${index}.r`,
   )
   return `copy (
-    select spine.* exclude (${rowNumber}, __time)${columns.map((column) => `, ${column}`).join('')}
+    select spine.* exclude (${rowNumber}, ${spineTime})${columns.map((column) => `, ${column}`).join('')}
     from spine ${joins.join(' ')} order by spine.${rowNumber}
   ) to ${literal(task.outputPath)} (format parquet, compression zstd)`
 }

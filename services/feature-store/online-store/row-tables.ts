@@ -39,6 +39,14 @@ export async function openRowTables(path: string): Promise<DatabaseSync> {
   return database
 }
 
+/** The views of which anything is kept, by their numbers. */
+export function keptTableIds(database: DatabaseSync): number[] {
+  const rows = database
+    .prepare('select table_id from tables union select table_id from journal union select table_id from parts')
+    .all()
+  return rows.map((row) => Number(row.table_id))
+}
+
 /** Runs a step in a write transaction. */
 export function inTransaction<T>(database: DatabaseSync, step: () => T): T {
   database.exec('begin immediate')
