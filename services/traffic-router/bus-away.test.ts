@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { consume, openEmbeddedBus, topics } from '@slipway/events'
 import { expect, test } from 'vitest'
-import { startTestRouter } from './test-router.ts'
+import { startTestRouter } from './router.fixture.ts'
 
 const name = 'endpoints/flight-delay'
 const double = (value: number) => ({ kind: { case: 'doubleValue' as const, value } })

@@ -66,40 +66,7 @@ export function loadConfig(env: Environment): Config {
       registryAddress: target('REGISTRY', 7401, 'Address of the registry'),
       featureStoreAddress: target('FEATURE_STORE', 7402, 'Address of the feature store'),
       inferenceAddress: target('INFERENCE', 7403, 'Address of inference'),
-      inferenceStreams: read.integer('SLIPWAY_TRAFFIC_ROUTER_INFERENCE_STREAMS', {
-        doc: 'Streams to inference',
-        default: 2,
-        min: 1,
-        max: 64,
-      }),
-      maxInFlight: read.integer('SLIPWAY_TRAFFIC_ROUTER_MAX_IN_FLIGHT', {
-        doc: 'Most requests that wait for inference',
-        default: 4096,
-        min: 1,
-        max: 1_000_000,
-      }),
-      maxInFlightBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_MAX_IN_FLIGHT_BYTES', {
-        doc: 'Most bytes of requests that wait for inference',
-        default: '256MiB',
-      }),
-      featureReads: read.integer('SLIPWAY_TRAFFIC_ROUTER_FEATURE_READS', {
-        doc: 'Most calls of the feature store under way at once',
-        default: 8,
-        min: 1,
-        max: 256,
-      }),
-      defaultTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_DEFAULT_TIMEOUT', {
-        doc: 'How long a request without a deadline may take',
-        default: '10s',
-      }),
-      loadTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_LOAD_TIMEOUT', {
-        doc: 'How long inference may take to load a version',
-        default: '60s',
-      }),
-      requireGate: read.boolean('SLIPWAY_TRAFFIC_ROUTER_REQUIRE_GATE', {
-        doc: 'Whether a version needs a passed gate to get traffic',
-        default: true,
-      }),
+      ...readTraffic(read),
       spoolMaxBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_SPOOL_MAX_BYTES', {
         doc: 'Most bytes of prediction logs on disk while the bus is away',
         default: '256MiB',
@@ -124,6 +91,57 @@ export function loadConfig(env: Environment): Config {
       }),
     }
   })
+}
+
+/** How requests go on to the other services. */
+function readTraffic(
+  read: SettingsReader,
+): Pick<
+  Config,
+  | 'inferenceStreams'
+  | 'maxInFlight'
+  | 'maxInFlightBytes'
+  | 'featureReads'
+  | 'defaultTimeoutMs'
+  | 'loadTimeoutMs'
+  | 'requireGate'
+> {
+  return {
+    inferenceStreams: read.integer('SLIPWAY_TRAFFIC_ROUTER_INFERENCE_STREAMS', {
+      doc: 'Streams to inference',
+      default: 2,
+      min: 1,
+      max: 64,
+    }),
+    maxInFlight: read.integer('SLIPWAY_TRAFFIC_ROUTER_MAX_IN_FLIGHT', {
+      doc: 'Most requests that wait for inference',
+      default: 4096,
+      min: 1,
+      max: 1_000_000,
+    }),
+    maxInFlightBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_MAX_IN_FLIGHT_BYTES', {
+      doc: 'Most bytes of requests that wait for inference',
+      default: '256MiB',
+    }),
+    featureReads: read.integer('SLIPWAY_TRAFFIC_ROUTER_FEATURE_READS', {
+      doc: 'Most calls of the feature store under way at once',
+      default: 8,
+      min: 1,
+      max: 256,
+    }),
+    defaultTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_DEFAULT_TIMEOUT', {
+      doc: 'How long a request without a deadline may take',
+      default: '10s',
+    }),
+    loadTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_LOAD_TIMEOUT', {
+      doc: 'How long inference may take to load a version',
+      default: '60s',
+    }),
+    requireGate: read.boolean('SLIPWAY_TRAFFIC_ROUTER_REQUIRE_GATE', {
+      doc: 'Whether a version needs a passed gate to get traffic',
+      default: true,
+    }),
+  }
 }
 
 function readTls(read: SettingsReader): TlsFiles | undefined {

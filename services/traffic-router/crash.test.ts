@@ -9,7 +9,7 @@ import { PredictionService } from '@slipway/proto/slipway/routing/v1/prediction_
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
 import { createClient } from '@slipway/rpc'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { FakeFeatureStore, FakeInference, FakeRegistry, testVersion } from './test-upstreams.ts'
+import { FakeFeatureStore, FakeInference, FakeRegistry, testVersion } from './upstreams.fixture.ts'
 
 const name = 'endpoints/flight-delay'
 const rounds = 3

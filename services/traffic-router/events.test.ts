@@ -7,9 +7,9 @@ import { Code } from '@slipway/rpc'
 import { afterEach, describe, expect, test } from 'vitest'
 import { readFeatureRows } from './oip-features.ts'
 import { planVersion } from './plan.ts'
+import { startTestRouter, type TestRouter } from './router.fixture.ts'
 import { isSampled } from './sampling.ts'
-import { startTestRouter, type TestRouter } from './test-router.ts'
-import { testVersion } from './test-upstreams.ts'
+import { testVersion } from './upstreams.fixture.ts'
 
 let router: TestRouter
 let bus: EventBus | undefined

@@ -11,7 +11,7 @@ import { Code, Failure } from '@slipway/rpc'
 import { describe, expect, test } from 'vitest'
 import { FeatureReader } from './features.ts'
 import { type Plan, planVersion } from './plan.ts'
-import { testVersion } from './test-upstreams.ts'
+import { testVersion } from './upstreams.fixture.ts'
 
 const planned = planVersion(testVersion(1))
 const plan = 'plan' in planned ? planned.plan : ({} as Plan)

@@ -146,9 +146,7 @@ function isRefusal(failure: Failure): boolean {
 
 function namedFailure(error: unknown): Failure {
   const failure = Failure.from(error)
-  if (failure.code === Code.INTERNAL && failure.reason !== 'NO_STATUS') return failure
-  if (failure.code === Code.INTERNAL)
-    return namedFailure(new Failure(Code.UNAVAILABLE, 'CONNECTION_LOST', 'no connection'))
+  if (failure.code === Code.INTERNAL) return failure
   const reason = failure.code === Code.UNAVAILABLE ? 'FEATURE_STORE_UNAVAILABLE' : failure.reason
   return new Failure(failure.code, reason, `the feature store says: ${failure.message}`, {
     metadata: failure.metadata,

@@ -2,8 +2,8 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { ModelInferRequestSchema, type ModelInferResponse } from '@slipway/proto/inference/grpc_service'
 import { Code } from '@slipway/rpc'
 import { afterEach, describe, expect, test } from 'vitest'
-import { startTestRouter, type TestRouter } from './test-router.ts'
-import { testVersion } from './test-upstreams.ts'
+import { startTestRouter, type TestRouter } from './router.fixture.ts'
+import { testVersion } from './upstreams.fixture.ts'
 
 let router: TestRouter
 afterEach(async () => await router.stop())

@@ -1,7 +1,7 @@
 import { Code } from '@slipway/rpc'
 import { afterEach, describe, expect, test } from 'vitest'
-import { startTestRouter, type TestRouter } from './test-router.ts'
-import { FakeInference } from './test-upstreams.ts'
+import { startTestRouter, type TestRouter } from './router.fixture.ts'
+import { FakeInference } from './upstreams.fixture.ts'
 
 let router: TestRouter
 afterEach(async () => await router.stop())

@@ -1,8 +1,8 @@
 import { GateState } from '@slipway/proto/slipway/registry/v1/model'
 import { Code, Failure } from '@slipway/rpc'
 import { afterEach, describe, expect, test } from 'vitest'
-import { startTestRouter, type TestRouter } from './test-router.ts'
-import { testVersion } from './test-upstreams.ts'
+import { startTestRouter, type TestRouter } from './router.fixture.ts'
+import { testVersion } from './upstreams.fixture.ts'
 
 let router: TestRouter
 afterEach(async () => await router.stop())

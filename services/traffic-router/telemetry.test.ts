@@ -7,7 +7,7 @@ import {
   type Telemetry,
 } from '@slipway/telemetry'
 import { afterEach, expect, test } from 'vitest'
-import { startTestRouter, type TestRouter } from './test-router.ts'
+import { startTestRouter, type TestRouter } from './router.fixture.ts'
 
 let router: TestRouter
 let telemetry: Telemetry

@@ -7,7 +7,7 @@ import { PredictionService } from '@slipway/proto/slipway/routing/v1/prediction_
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
 import { type Client, createClient } from '@slipway/rpc'
 import { type RunningService, start } from './main.ts'
-import { FakeFeatureStore, FakeInference, FakeRegistry, testVersion } from './test-upstreams.ts'
+import { FakeFeatureStore, FakeInference, FakeRegistry, testVersion } from './upstreams.fixture.ts'
 
 /** A router, its fakes and its clients. */
 export interface TestRouter {
