@@ -3,7 +3,8 @@
  *
  * 1. What `append` acknowledged is read back by the next process that opens the folder, in the same order.
  * 2. The files never hold more than `maxBytes`; what does not fit is refused, not what is there.
- * 3. `advance` remembers the place, so that a process that is killed repeats at most what was read since.
+ * 3. One operation runs at a time: a segment that is read is sealed, and never grows or goes while it is written.
+ * 4. `advance` remembers the place, so that a process that is killed repeats at most what was read since.
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -62,6 +63,14 @@ export async function openSpoolFiles(options: SpoolFilesOptions): Promise<SpoolF
   let nextNumber = left.nextNumber
   let front: { readonly segment: Segment; readonly content: Buffer } | undefined
   let given = { records: 0, endBytes: 0 }
+
+  let turn: Promise<unknown> = Promise.resolve()
+
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = turn.then(work)
+    turn = done.catch(() => undefined)
+    return done
+  }
 
   const bytes = (): number => segments.reduce((sum, segment) => sum + segment.bytes, 0)
 
@@ -166,13 +175,14 @@ export async function openSpoolFiles(options: SpoolFilesOptions): Promise<SpoolF
     get bytes() {
       return bytes()
     },
-    append,
-    read,
-    advance,
-    dropFront,
-    close: async () => {
-      for (const segment of segments) await segment.handle?.close()
-    },
+    append: (records) => inTurn(() => append(records)),
+    read: (maxRecords) => inTurn(() => read(maxRecords)),
+    advance: () => inTurn(advance),
+    dropFront: () => inTurn(dropFront),
+    close: () =>
+      inTurn(async () => {
+        for (const segment of segments) await segment.handle?.close()
+      }),
   }
 }
 

@@ -1,12 +1,14 @@
 import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterAll, afterEach, expect, test } from 'vitest'
 import { type EventBus, type EventRecord, limits } from './bus.ts'
 import { startChild } from './child-process.fixture.ts'
 import { numberOf, numbers, recordOf, unique } from './record.fixture.ts'
 import { openSpool, type SpoolCounts, type SpooledProducer, type SpoolOptions } from './spool.ts'
+import { openSpoolFiles } from './spool-files.ts'
 import { decodeFrames, encodeFrame, measureFrames } from './spool-segment.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'slipway-spool-'))
@@ -87,6 +89,56 @@ test.each(['down', 'silent'] as const)(
     await producer.flush()
     expect(producer.counts()).toMatchObject({ offered: 1300, delivered: 1300, spooled: 0, dropped: 0 })
     expect(bus.taken.map(numberOf)).toEqual(numbers(0, 1300))
+  },
+)
+
+test('however the bus comes and goes while records are offered, all are delivered, in order and accounted for', async () => {
+  const step = fc.record({
+    mode: fc.constantFrom('up' as const, 'down' as const),
+    records: fc.nat(30),
+    pauseMs: fc.nat(4),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
+      const bus = new FakeBus()
+      const producer = open(bus, { lingerMs: 1 })
+      let offered = 0
+      for (const { mode, records, pauseMs } of steps) {
+        bus.mode = mode
+        offer(producer, offered, offered + records)
+        offered += records
+        expectBalance(producer.counts())
+        await sleep(pauseMs)
+      }
+      bus.mode = 'up'
+      await expect.poll(() => producer.counts().delivered, patience).toBe(offered)
+      expect(bus.taken.map(numberOf)).toEqual(numbers(0, offered))
+      await producer.close()
+    }),
+    { numRuns: 20 },
+  )
+}, 120_000)
+
+test.each(['batch', 'never'] as const)(
+  'with sync %s, records that are written while others are read keep their order',
+  async (sync) => {
+    const files = await openSpoolFiles({ directory: join(root, unique('files')), maxBytes: 1e8, sync })
+    const read: number[] = []
+    const write = async (): Promise<void> => {
+      for (const number of numbers(0, 300)) expect(await files.append([recordOf('topic', 'k', number)])).toBe(1)
+    }
+    const take = async (): Promise<void> => {
+      while (read.length < 300) {
+        const records = await files.read(10)
+        if (records.length > 0) await files.advance()
+        else await sleep(0)
+        read.push(...records.map(numberOf))
+      }
+    }
+    await Promise.all([write(), take()])
+    expect(read).toEqual(numbers(0, 300))
+    expect({ records: files.records, bytes: files.bytes }).toEqual({ records: 0, bytes: 0 })
+    await files.close()
   },
 )
 
