@@ -34,7 +34,7 @@ export function table(header: readonly string[], rows: readonly (readonly string
   if (rows.length === 0) return 'none\n'
   const all = [header.map((cell) => cell.toUpperCase()), ...rows]
   const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)))
-  const right = header.map((_, column) => rows.every((row) => /^[-+]?[\d.,]*( ?%)?$/.test(row[column] ?? '')))
+  const right = header.map((_, column) => rows.every((row) => /^[-+]?[\d., ]*%?$/.test(row[column] ?? '')))
   const lines = all.map((row) =>
     row
       .map((cell, column) => (right[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)))
