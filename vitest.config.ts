@@ -1,11 +1,33 @@
 import { defineConfig } from 'vitest/config'
 
+const settings = {
+  pool: 'forks',
+  setupFiles: ['tools/quiet-logs.ts'],
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+} as const
+
 export default defineConfig({
   test: {
-    include: ['{libs,services,deploy,examples,bench,tests,tools}/**/*.test.ts'],
-    pool: 'forks',
-    setupFiles: ['tools/quiet-logs.ts'],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    projects: [
+      {
+        test: {
+          ...settings,
+          name: 'packages',
+          include: ['{libs,services,deploy,examples,bench,tools}/**/*.test.ts'],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        // Tests of the whole system start many processes: they run after all others, and one file at a time.
+        test: {
+          ...settings,
+          name: 'system',
+          include: ['tests/**/*.test.ts'],
+          sequence: { groupOrder: 1 },
+          maxWorkers: 1,
+        },
+      },
+    ],
   },
 })
