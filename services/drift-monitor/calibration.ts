@@ -28,8 +28,8 @@ export interface Calibration {
   readonly windows: number
   /** E[X] of a window held out of its own reference. */
   readonly excess: number
-  /** Var[X] over E[X]^2. */
-  readonly relativeVariance: number
+  /** Var[X] of such a window, as observed. */
+  readonly variance: number
   /** E[X] that a random walk as the reference's adds over one length of the reference. */
   readonly trend: number
 }
@@ -50,12 +50,7 @@ export function calibrate(windows: readonly (readonly number[])[]): Calibration 
   const excess = Math.max(0, mean(excesses))
   const noise = held.map(({ degreesOfFreedom: df, effectiveSize: n }) => (2 * df + 4 * n * excess) / (n * n))
   const variance = Math.max(0, varianceOf(excesses) - mean(noise))
-  return {
-    windows: whole.length,
-    excess,
-    relativeVariance: excess > 0 ? Math.max(2, variance / (excess * excess)) : 2,
-    trend: trendOf(whole, excess),
-  }
+  return { windows: whole.length, excess, variance, trend: trendOf(whole, excess) }
 }
 
 /**
@@ -71,8 +66,8 @@ export function nullTail(
   if (calibration === undefined) return { shape: degreesOfFreedom / 2, scale: 2 }
   const excess = calibration.excess + calibration.trend * (1 / 6 + Math.min(1, Math.max(0, age)))
   const mean = degreesOfFreedom + effectiveSize * excess
-  const variance =
-    2 * degreesOfFreedom + 4 * effectiveSize * excess + (effectiveSize * excess) ** 2 * calibration.relativeVariance
+  const spread = Math.max(calibration.variance, 2 * excess * excess)
+  const variance = 2 * degreesOfFreedom + 4 * effectiveSize * excess + effectiveSize * effectiveSize * spread
   return { shape: (mean * mean) / variance, scale: variance / mean }
 }
 

@@ -126,11 +126,17 @@ export function packingOf(type: FeatureType): Packing {
 
 function cellFinder(cells: Cells): Column['cellOf'] {
   if (cells.case === 'numeric') {
-    const { edges } = cells.value
-    return (value) => binIndex(edges, typeof value === 'string' ? Number(value) : value)
+    // Training sets often hold 32-bit floats where the log holds doubles; 0.2 must fall on the same side of an edge.
+    const edges = cells.value.edges.map(single)
+    return (value) => binIndex(edges, value === undefined ? undefined : single(Number(value)))
   }
   const indexOf = categoryIndex(cells.value.values)
   return (value) => indexOf(value === undefined ? undefined : String(value))
+}
+
+function single(value: number): number {
+  const rounded = Math.fround(value)
+  return Number.isFinite(rounded) ? rounded : value
 }
 
 function sum(counts: readonly number[]): number {
