@@ -31,6 +31,8 @@ export function openDuckDbOfflineStore(limits: WorkerLimits): OfflineStore {
     if (child?.connected) return child
     const started = fork(fileURLToPath(new URL('./duckdb-worker.ts', import.meta.url)), [JSON.stringify(limits)], {
       serialization: 'advanced',
+      // What this process was told to load before its main module is not for the worker.
+      execArgv: [],
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
     const gone = () => {
