@@ -1,5 +1,5 @@
 import { MessageQueue } from './message-queue.ts'
-import type { RawClientStream } from './raw-client.ts'
+import type { RawClientStream } from './raw-client-stream.ts'
 
 /**
  * A call with a stream of requests.

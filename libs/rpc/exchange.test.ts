@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { deflateSync, gzipSync } from 'node:zlib'
 import { EchoService } from '@slipway/proto/slipway/testing/v1/echo'
+import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Code } from './code.ts'
 import { Failure } from './failure.ts'
@@ -423,6 +424,43 @@ describe.each(['lean', 'grpc-js'] as const)('an exchange on %s', (transport) => 
     serverStream.resume()
     expect(await answer).toMatchObject({ status: '0' })
     expect(taken).toBe(messages)
+  })
+
+  it('goes on answering whatever bytes callers send, and ends each of their calls', async () => {
+    const session = await serve(
+      {
+        stream(stream) {
+          stream.onMessage((message) => stream.write(message))
+          stream.onEnd(() => stream.end())
+        },
+      },
+      { limits: { maxRequestBytes: 1000 } },
+    )
+    const good = fc.uint8Array({ maxLength: 50 }).map((bytes) => frame(bytes))
+    const flagged = good.map((bytes) => compressed(bytes.subarray(5)))
+    const bad = fc.uint8Array({ maxLength: 20 }).map((bytes) => Buffer.from(bytes))
+    const body = fc.array(fc.oneof(good, good, flagged, bad), { maxLength: 6 })
+    const headers = fc.record(
+      {
+        'grpc-encoding': fc.constantFrom('gzip', 'deflate', 'identity', 'none'),
+        'grpc-timeout': fc.constantFrom('1S', '0m', '1m', 'x', '99999999H'),
+      },
+      { requiredKeys: [] },
+    )
+    const reset = fc.constantFrom(undefined, undefined, 2, 8)
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(UNARY, STREAM), headers, body, reset, async (path, sent, chunks, code) => {
+        const call = http2Call(session, path, sent)
+        for (const chunk of chunks) call.stream.write(chunk)
+        if (code === undefined) call.stream.end()
+        else call.stream.close(code)
+        await call.answer
+      }),
+      { numRuns: 300 },
+    )
+    const { stream, answer } = http2Call(session, UNARY)
+    stream.end(frame(Buffer.from('still here')))
+    expect(messagesIn((await answer).chunks)).toEqual(['still here'])
   })
 
   it('answers what is not gRPC with 415, and a method that it does not have with UNIMPLEMENTED', async () => {

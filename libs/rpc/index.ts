@@ -18,9 +18,9 @@ export {
   openRawStream,
   type RawChannel,
   type RawChannelOptions,
-  type RawClientStream,
   type StreamOptions,
 } from './raw-client.ts'
+export type { RawClientStream } from './raw-client-stream.ts'
 export { defaultRetryPolicy, type RetryPolicy } from './retry.ts'
 export { createServer, type RpcServer, type ServerOptions } from './server.ts'
 export { type ClientTls, readTlsFiles, type ServerTls, type TlsFiles } from './tls.ts'

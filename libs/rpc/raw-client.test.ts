@@ -6,13 +6,8 @@ import { currentCall } from './context.ts'
 import { allHot, echoHandlers, serveEcho } from './echo.fixture.ts'
 import { Failure } from './failure.ts'
 import { implementRawStream, implementRawUnary, type RawStream, type RawUnaryCall } from './raw.ts'
-import {
-  callRawUnary,
-  openRawChannel,
-  openRawStream,
-  type RawChannelOptions,
-  type RawClientStream,
-} from './raw-client.ts'
+import { callRawUnary, openRawChannel, openRawStream, type RawChannelOptions } from './raw-client.ts'
+import type { RawClientStream } from './raw-client-stream.ts'
 
 const { echo, chat } = EchoService.method
 
