@@ -54,40 +54,51 @@ async function startBroker(
   // Must not begin with a hyphen, which the tool would take for an option.
   id.writeUInt8(id.readUInt8() & 0x7f)
   const clusterId = id.toString('base64url')
-  await run(java, [...fast, '-cp', classPath, 'kafka.tools.StorageTool', 'format', '-c', configPath, '-t', clusterId])
+  const format = ['-cp', classPath, 'kafka.tools.StorageTool', 'format', '-c', configPath, '-t', clusterId]
 
-  let child: ChildProcess
+  let child: ChildProcess | undefined
   async function start(): Promise<void> {
     const args = ['-Xmx256m', ...fast, ...moreOptions, '-cp', classPath, 'kafka.Kafka', configPath]
     const logPath = join(directory, 'log.txt')
-    child = startServer(java, args, logPath, directory)
+    const started = startServer(java, args, logPath, directory)
+    child = started
     try {
-      await waitForPort(port, child, startTimeoutMs)
+      await waitForPort(port, started, startTimeoutMs)
     } catch (cause) {
       const log = await readFile(logPath, 'utf8')
       throw new Error(`Kafka did not start:\n${log.slice(-2000)}`, { cause })
     }
   }
-  await start()
+  async function end(): Promise<void> {
+    if (child !== undefined) await stopServer(child, stopTimeoutMs)
+  }
+  async function stop(): Promise<void> {
+    await end()
+    await rm(directory, { recursive: true, force: true })
+  }
+  try {
+    await run(java, [...fast, ...format])
+    await start()
+  } catch (error) {
+    await stop()
+    throw error
+  }
 
   return {
     brokers: [`127.0.0.1:${port}`],
     description: `Apache Kafka ${kafkaVersion}`,
     get pid() {
-      return child.pid ?? 0
+      return child?.pid ?? 0
     },
     kill: async () => {
-      child.kill('SIGKILL')
-      await stopServer(child)
+      child?.kill('SIGKILL')
+      await end()
     },
     restart: async () => {
-      await stopServer(child, stopTimeoutMs)
+      await end()
       await start()
     },
-    stop: async () => {
-      await stopServer(child, stopTimeoutMs)
-      await rm(directory, { recursive: true, force: true })
-    },
+    stop,
   }
 }
 
