@@ -25,6 +25,8 @@ export interface AliasFollowerOptions {
 
 const FIRST_PAUSE_MS = 100
 const MAX_PAUSE_MS = 5_000
+/** The registry gives a sign of life far more often. */
+const MAX_SILENCE_MS = 60_000
 
 /** Follows aliases until it is stopped. */
 export class AliasFollower {
@@ -55,33 +57,41 @@ export class AliasFollower {
   }
 
   async #watch(): Promise<void> {
-    let pauseMs = FIRST_PAUSE_MS
-    let wasLost = false
+    const state = { pauseMs: FIRST_PAUSE_MS, isLost: false }
     while (!this.#stopping.signal.aborted) {
       try {
-        const afterRevision = await this.#options.store.registryRevision()
-        const signal = this.#stopping.signal
-        let isFirst = true
-        for await (const { change, latestRevision } of this.#options.registry.watch({ afterRevision }, { signal })) {
-          if (isFirst) this.#lookAt(this.#followed())
-          isFirst = false
-          pauseMs = FIRST_PAUSE_MS
-          if (wasLost) this.#options.log.info('the registry is back')
-          wasLost = false
-          if (change === undefined) continue
-          if (change.change.case === 'alias') this.#lookAt([change.change.value.name])
-          if (change.revision === latestRevision) await this.#options.store.setRegistryRevision(change.revision)
-        }
+        await this.#watchOnce(state)
       } catch (error) {
         if (this.#stopping.signal.aborted) return
-        if (!wasLost)
-          this.#options.log.warn('the registry is away: aliases stay as they are', {
-            reason: Failure.from(error).reason,
-          })
-        wasLost = true
+        const { reason } = Failure.from(error)
+        if (!state.isLost) this.#options.log.warn('the registry is away: aliases stay as they are', { reason })
+        state.isLost = true
       }
-      await this.#pause(pauseMs)
-      pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
+      await this.#pause(state.pauseMs)
+      state.pauseMs = Math.min(MAX_PAUSE_MS, state.pauseMs * 2)
+    }
+  }
+
+  /** Follows one stream of changes until it ends, breaks, or is silent for too long. */
+  async #watchOnce(state: { pauseMs: number; isLost: boolean }): Promise<void> {
+    const afterRevision = await this.#options.store.registryRevision()
+    const silence = new AbortController()
+    const watchdog = setTimeout(() => silence.abort(), MAX_SILENCE_MS)
+    const signal = AbortSignal.any([this.#stopping.signal, silence.signal])
+    let isFirst = true
+    try {
+      for await (const { change, latestRevision } of this.#options.registry.watch({ afterRevision }, { signal })) {
+        watchdog.refresh()
+        if (isFirst) this.#lookAt(this.#followed())
+        if (state.isLost) this.#options.log.info('the registry is back')
+        isFirst = false
+        state.isLost = false
+        state.pauseMs = FIRST_PAUSE_MS
+        if (change?.change.case === 'alias') this.#lookAt([change.change.value.name])
+        if (change?.revision === latestRevision) await this.#options.store.setRegistryRevision(latestRevision)
+      }
+    } finally {
+      clearTimeout(watchdog)
     }
   }
 

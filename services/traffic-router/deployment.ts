@@ -35,6 +35,8 @@ export type EndpointEdit = Partial<
 
 /** Most endpoints of one router. */
 export const MAX_ENDPOINTS = 10_000
+/** Most versions that inference is asked for at once. */
+const MAX_CONCURRENT_LOADS = 4
 
 /** Carries out changes of endpoints. */
 export class Deployment {
@@ -142,13 +144,24 @@ export class Deployment {
     }
   }
 
-  /** Asks inference to hold every version ready that an endpoint names: after either of the two was restarted. */
-  async reload(): Promise<void> {
+  /**
+   * Asks inference to hold every version ready that an endpoint names: after either of the two was restarted. Returns
+   * why some could not be loaded.
+   */
+  async reload(): Promise<Failure[]> {
     const versions = new Map<string, ModelVersion>()
     for (const endpoint of this.#options.table.list()) {
       for (const variant of endpoint.variants) versions.set(variant.modelVersion, variant.version)
     }
-    await Promise.all([...versions.values()].map(async (version) => await this.#options.source.load(version)))
+    const failures: Failure[] = []
+    const waiting = versions.values()
+    const loader = async (): Promise<void> => {
+      for (const version of waiting) {
+        await this.#options.source.load(version).catch((error: unknown) => failures.push(Failure.from(error)))
+      }
+    }
+    await Promise.all(Array.from({ length: MAX_CONCURRENT_LOADS }, loader))
+    return failures
   }
 
   /** Names of the endpoints with a variant that follows an alias, without those whose variants are settled. */

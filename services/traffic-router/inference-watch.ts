@@ -1,9 +1,12 @@
 /**
  * Watches whether inference is there. When it comes (at start, or back after it was restarted) it is asked to hold every
  * version of every endpoint ready, and the router's health follows.
+ *
+ * 1. Health changes only when inference comes or goes; versions that do not load do not take the router out of service.
+ * 2. After inference may have been restarted all versions are asked for again; those that fail, with growing pauses.
  */
 import type { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
-import { type Client, Failure, type RpcServer } from '@slipway/rpc'
+import type { Client, Failure, RpcServer } from '@slipway/rpc'
 import type { Logger } from '@slipway/telemetry'
 import type { Deployment } from './deployment.ts'
 
@@ -16,6 +19,7 @@ export interface InferenceWatchOptions {
 
 const INTERVAL_MS = 500
 const TIMEOUT_MS = 2_000
+const MAX_PAUSE_MS = 30_000
 
 /** Services whose health depends on inference. */
 const DEPENDENT = ['', 'inference.GRPCInferenceService', 'slipway.routing.v1.PredictionService']
@@ -23,12 +27,17 @@ const DEPENDENT = ['', 'inference.GRPCInferenceService', 'slipway.routing.v1.Pre
 /** Watches until it is stopped. */
 export class InferenceWatch {
   readonly #options: InferenceWatchOptions
+  readonly #stopping = new AbortController()
+  #health: RpcServer['health'] | undefined
   #timer: NodeJS.Timeout | undefined
+  #looking: Promise<void> = Promise.resolve()
+  #loading: Promise<void> | undefined
   #isThere: boolean | undefined
   #isLoaded = false
-  #health: RpcServer['health'] | undefined
-  #looking: Promise<void> = Promise.resolve()
-  readonly #stopping = new AbortController()
+  /** Counts the times that inference may have lost its versions. */
+  #losses = 0
+  #pauseMs = INTERVAL_MS
+  #loadAtMs = 0
 
   constructor(options: InferenceWatchOptions) {
     this.#options = options
@@ -39,21 +48,19 @@ export class InferenceWatch {
     return this.#isThere === true
   }
 
-  /** Inference may have been restarted: it is asked again for all versions. */
-  suspect(): void {
-    if (!this.#isLoaded) return
-    this.#isLoaded = false
-    this.#looking = this.#looking.then(async () => await this.#look())
-  }
-
   /** Starts to watch. `health` is told, first that inference is not there. */
   start(health: RpcServer['health']): void {
     this.#health = health
     this.#tellHealth(false)
-    this.#looking = this.#look()
-    this.#timer = setInterval(() => {
-      this.#looking = this.#looking.then(async () => await this.#look())
-    }, INTERVAL_MS)
+    this.#lookSoon()
+    this.#timer = setInterval(() => this.#lookSoon(), INTERVAL_MS)
+  }
+
+  /** Inference may have been restarted: it is asked again for all versions. */
+  suspect(): void {
+    if (!this.#isLoaded) return
+    this.#forget()
+    this.#lookSoon()
   }
 
   /** Stops and waits until nothing is under way. */
@@ -63,8 +70,19 @@ export class InferenceWatch {
     await this.#looking
   }
 
+  #lookSoon(): void {
+    this.#looking = this.#looking.then(async () => await this.#look())
+  }
+
   #tellHealth(isServing: boolean): void {
     for (const service of DEPENDENT) this.#health?.set(service, isServing)
+  }
+
+  #forget(): void {
+    this.#isLoaded = false
+    this.#losses++
+    this.#pauseMs = INTERVAL_MS
+    this.#loadAtMs = 0
   }
 
   async #look(): Promise<void> {
@@ -73,24 +91,36 @@ export class InferenceWatch {
     if (isThere !== this.#isThere) {
       this.#options.log.info(isThere ? 'inference is there' : 'inference is away')
       this.#tellHealth(isThere)
-      if (!isThere) this.#isLoaded = false
+      this.#forget()
     }
     this.#isThere = isThere
-    if (!isThere || this.#isLoaded) return
-    try {
-      await this.#options.deployment.reload()
-      this.#isLoaded = true
-    } catch (error) {
-      this.#options.log.warn('inference does not hold all versions yet', { reason: Failure.from(error).reason, error })
-    }
+    if (!isThere || this.#isLoaded || this.#loading !== undefined || Date.now() < this.#loadAtMs) return
+    this.#loading = this.#load().finally(() => {
+      this.#loading = undefined
+    })
+  }
+
+  async #load(): Promise<void> {
+    const losses = this.#losses
+    const failures = await this.#options.deployment.reload()
+    if (losses !== this.#losses || this.#stopping.signal.aborted) return
+    const [first] = failures
+    this.#isLoaded = first === undefined
+    if (first === undefined) return
+    this.#loadAtMs = Date.now() + this.#pauseMs
+    this.#pauseMs = Math.min(MAX_PAUSE_MS, this.#pauseMs * 2)
+    this.#options.log.warn('inference does not hold all versions yet', summary(failures, first))
   }
 
   async #isInferenceReady(): Promise<boolean> {
-    try {
-      return (await this.#options.client.serverReady({}, { timeoutMs: TIMEOUT_MS, signal: this.#stopping.signal }))
-        .ready
-    } catch {
-      return false
-    }
+    const options = { timeoutMs: TIMEOUT_MS, signal: this.#stopping.signal }
+    return await this.#options.client.serverReady({}, options).then(
+      ({ ready }) => ready,
+      () => false,
+    )
   }
+}
+
+function summary(failures: readonly Failure[], first: Failure): { count: number; reason: string; first: string } {
+  return { count: failures.length, reason: first.reason, first: first.message }
 }

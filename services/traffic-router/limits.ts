@@ -11,3 +11,6 @@ export const MAX_ROUTING_KEY_CHARACTERS = 256
 
 /** Requests of one caller's stream that wait for an answer; the stream is read on when half of them are answered. */
 export const MAX_STREAM_IN_FLIGHT = 1024
+
+/** Entity keys of one instance. */
+export const MAX_ENTITY_KEYS = 64

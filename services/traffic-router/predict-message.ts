@@ -3,7 +3,7 @@
  * version is known, each feature straight into its place in the version's order.
  */
 import { Failure } from '@slipway/rpc'
-import { MAX_ECHOED_CHARACTERS, MAX_INSTANCES, MAX_ROUTING_KEY_CHARACTERS } from './limits.ts'
+import { MAX_ECHOED_CHARACTERS, MAX_ENTITY_KEYS, MAX_INSTANCES, MAX_ROUTING_KEY_CHARACTERS } from './limits.ts'
 import type { Plan, PlannedFeature } from './plan.ts'
 import type { ServedVariant } from './routing-table.ts'
 import type { NamedOutputs, Scalar } from './tensors.ts'
@@ -35,6 +35,9 @@ export const NULL_VALUE = 2
 /** There is no value for the feature. */
 export const NOT_FOUND = 3
 
+// The range of a google.protobuf.Timestamp.
+const MIN_TIME_MICROS = -62_135_596_800_000_000
+const END_TIME_MICROS = 253_402_300_800_000_000
 const PREDICTION_ID = /^[A-Za-z0-9_.:-]{8,128}$/
 const ENDPOINT = /^endpoints\/[a-z0-9-]+$/
 
@@ -75,7 +78,7 @@ function readInstanceHead(outer: FieldReader, index: number): InstanceHead {
       head.predictionId = reader.text()
       if (head.predictionId !== '' && !isPredictionId(head.predictionId))
         throw Failure.invalid(`instances[${index}].prediction_id`, 'must be 8 to 128 of the characters A-Za-z0-9_.:-')
-    } else if (reader.field === 4) head.eventTimeMicros = readTimestamp(reader.message())
+    } else if (reader.field === 4) head.eventTimeMicros = eventTime(reader.message(), index)
     else if (reader.field === 5) head.routingKey = checkedRoutingKey(reader.text(), `instances[${index}].routing_key`)
   }
   return head
@@ -84,6 +87,12 @@ function readInstanceHead(outer: FieldReader, index: number): InstanceHead {
 function checkedRoutingKey(key: string, field: string): string {
   if (key.length <= MAX_ROUTING_KEY_CHARACTERS) return key
   throw Failure.invalid(field, `must have at most ${MAX_ROUTING_KEY_CHARACTERS} characters`)
+}
+
+function eventTime(reader: FieldReader, index: number): number {
+  const micros = readTimestamp(reader)
+  if (micros >= MIN_TIME_MICROS && micros < END_TIME_MICROS) return micros
+  throw Failure.invalid(`instances[${index}].event_time`, 'must lie between the years 1 and 9999')
 }
 
 function readTimestamp(reader: FieldReader): number {
@@ -118,6 +127,8 @@ export function readInstance(bytes: Buffer, head: InstanceHead, plan: Plan, inde
     if (reader.field === 1) expected = readFeature(reader.message(), plan, values, statuses, expected, index) + 1
     else if (reader.field === 2) keys.push(entityRowField(reader.bytes()))
   }
+  if (keys.length > MAX_ENTITY_KEYS)
+    throw Failure.invalid(`instances[${index}].entity_keys`, `must have at most ${MAX_ENTITY_KEYS}`)
   return { values, statuses, entityRow: keys.length === 0 ? NO_KEYS : Buffer.concat(keys) }
 }
 

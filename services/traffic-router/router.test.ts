@@ -76,6 +76,11 @@ describe('Predict', () => {
         instances: [flight(1), { features: { distance: text('far'), mean_delay: double(1) } }],
       }),
     ).toMatchObject({ code: Code.INVALID_ARGUMENT, violations: [{ field: 'instances[1].features["distance"]' }] })
+    const eventTime = { seconds: 10n ** 15n, nanos: 0 }
+    expect(await refused({ endpoint: name, instances: [{ ...flight(1), eventTime }] })).toMatchObject({
+      code: Code.INVALID_ARGUMENT,
+      violations: [{ field: 'instances[0].event_time' }],
+    })
     expect(await refused({ endpoint: name, instances: [flight(-1)] })).toMatchObject({ reason: 'NEGATIVE' })
   })
 
