@@ -1,10 +1,10 @@
 import { EchoService } from '@slipway/proto/slipway/testing/v1/echo'
-import { createSpanRecorder, startTelemetry } from '@slipway/telemetry'
+import { createSpanRecorder, startTelemetry, trace } from '@slipway/telemetry'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { Code } from './code.ts'
 import { all, allHot, echoHandlers, serveEcho, texts } from './echo.fixture.ts'
 import { Failure } from './failure.ts'
-import { implementRawUnary } from './raw.ts'
+import { implementRawStream, implementRawUnary } from './raw.ts'
 import { openRawChannel } from './raw-client.ts'
 
 const recorder = createSpanRecorder()
@@ -72,6 +72,44 @@ describe.each([
       })
     }
   })
+})
+
+it('raw handlers run inside the span of their call, however late', async () => {
+  const { echo, chat } = EchoService.method
+  const active: (string | undefined)[] = []
+  const note = (): void => void active.push(trace.getActiveSpan()?.spanContext().spanId)
+  const { address } = await serveEcho(
+    {},
+    {
+      implementations: [
+        implementRawUnary(echo, (request, call) => {
+          note()
+          setImmediate(() => {
+            note()
+            call.answer(request)
+          })
+        }),
+        implementRawStream(chat, (stream) => {
+          stream.onMessage((message) => {
+            note()
+            stream.write(message)
+          })
+          stream.onEnd(() => stream.end())
+        }),
+      ],
+    },
+  )
+  const channel = openRawChannel({ address })
+  onTestFinished(() => channel.close())
+  await channel.callUnary(echo, Buffer.alloc(0))
+  const stream = channel.openStream(chat)
+  stream.write(Buffer.alloc(0))
+  stream.end()
+  await new Promise((resolve) => stream.onClose(resolve))
+  const ended = await spans(3)
+  const serverSpan = (name: string) =>
+    ended.find((span) => span.kind === SERVER && span.name === method(name))?.spanContext().spanId
+  expect(active).toEqual([serverSpan('Echo'), serverSpan('Echo'), serverSpan('Chat')])
 })
 
 it('a raw call is one trace with its server', async () => {
