@@ -38,4 +38,10 @@ export { createRandom, randomFrom } from './random.ts'
 export type { CountedReference, CountedWindow, ReferenceOptions } from './reference.ts'
 export { categoricalReference, numericReference, totalCounts } from './reference.ts'
 export type { TwoSampleResult } from './two-sample.ts'
-export { detectableEffect, effectInterval, effectOf, twoSampleChiSquare } from './two-sample.ts'
+export {
+  detectableEffect,
+  effectInterval,
+  effectOf,
+  twoSampleChiSquare,
+  twoSampleLikelihoodRatio,
+} from './two-sample.ts'

@@ -6,12 +6,12 @@
 import { chiSquareSf, noncentralityExceeding } from './chi-square.ts'
 import type { Interval } from './intervals.ts'
 
-/** Counts in which each cell's expected number is below this are merged. */
-const MINIMUM_EXPECTED = 5
+/** Cells in which the smaller sample is expected to have fewer rows than this are merged. */
+const EXPECTED_MIN = 5
 
-/** The two-sample chi-square test and the size of the difference. */
+/** A two-sample test and the size of the difference. */
 export interface TwoSampleResult {
-  /** Sum over cells of (p - q)^2 / pooled share, over (1/n + 1/m). */
+  /** Chi-square distributed when both samples are independent draws of one distribution. */
   readonly statistic: number
   /** Cells after merging, less one; 0 when nothing can differ. */
   readonly degreesOfFreedom: number
@@ -23,22 +23,50 @@ export interface TwoSampleResult {
   readonly effect: number
 }
 
-/** Compares two samples over the same cells. Counts may be weighted, scaled to their effective size. */
-export function twoSampleChiSquare(
+/**
+ * Pearson's test: sum over cells of (p - q)^2 / pooled share, over (1/n + 1/m). Counts may be weighted, scaled to their
+ * effective size. Small cells that are still small together are merged with the next smallest, whatever they hold.
+ */
+export function twoSampleChiSquare(a: readonly number[], b: readonly number[]): TwoSampleResult {
+  return compare(mergeSmallCells(a, b, true), a, b, (inA, inB, n, m) => {
+    const pooled = (inA + inB) / (n + m)
+    return (((inA / n - inB / m) ** 2 / pooled) * n * m) / (n + m)
+  })
+}
+
+/**
+ * The likelihood ratio test (G): 2 sum of observed ln(observed / expected), over both samples. Like Pearson's where all
+ * cells are well filled; but it bears one small cell, so that what is rare in a large sample and frequent in a small one
+ * (a new category, values gone missing) counts in full, while one odd row does not alarm.
+ */
+export function twoSampleLikelihoodRatio(a: readonly number[], b: readonly number[]): TwoSampleResult {
+  return compare(mergeSmallCells(a, b, false), a, b, (inA, inB, n, m) => {
+    const pooled = (inA + inB) / (n + m)
+    return 2 * (surprise(inA, n * pooled) + surprise(inB, m * pooled))
+  })
+}
+
+function surprise(observed: number, expected: number): number {
+  return observed > 0 ? observed * Math.log(observed / expected) : 0
+}
+
+type Term = (inA: number, inB: number, n: number, m: number) => number
+
+function compare(
+  cells: readonly (readonly [number, number])[],
   a: readonly number[],
   b: readonly number[],
-  minimumExpected = MINIMUM_EXPECTED,
+  term: Term,
 ): TwoSampleResult {
-  if (a.length !== b.length) throw new RangeError(`${a.length} cells against ${b.length}`)
   const [n, m] = [total(a), total(b)]
   const nothing = { statistic: 0, degreesOfFreedom: 0, pValue: 1, effectiveSize: 0, effect: 0 }
   if (!(n > 0 && m > 0)) return nothing
   const effectiveSize = (n * m) / (n + m)
-  const cells = mergeSmallCells(a, b, minimumExpected)
   if (cells.length < 2) return { ...nothing, effectiveSize }
-  let statistic = 0
-  for (const [inA, inB] of cells) statistic += (inA / n - inB / m) ** 2 / ((inA + inB) / (n + m))
-  statistic *= effectiveSize
+  const statistic = Math.max(
+    0,
+    cells.reduce((sum, [inA, inB]) => sum + term(inA, inB, n, m), 0),
+  )
   const degreesOfFreedom = cells.length - 1
   return {
     statistic,
@@ -95,15 +123,16 @@ export function effectOf(cells: readonly (readonly [number, number])[]): number 
 }
 
 /** Cells with enough expected rows in the smaller sample, the others put together; empty ones are left out. */
-function mergeSmallCells(a: readonly number[], b: readonly number[], minimumExpected: number): [number, number][] {
+function mergeSmallCells(a: readonly number[], b: readonly number[], noneSmall: boolean): [number, number][] {
+  if (a.length !== b.length) throw new RangeError(`${a.length} cells against ${b.length}`)
   const [n, m] = [total(a), total(b)]
   const expectedShare = Math.min(n, m) / (n + m)
-  const isSmall = ([inA, inB]: readonly [number, number]) => (inA + inB) * expectedShare < minimumExpected
+  const isSmall = ([inA, inB]: readonly [number, number]) => (inA + inB) * expectedShare < EXPECTED_MIN
   const cells = a.map((inA, cell): [number, number] => [inA, b[cell] ?? 0]).filter(([inA, inB]) => inA + inB > 0)
   const kept = cells.filter((cell) => !isSmall(cell))
   const rest = cells.filter(isSmall).reduce<[number, number]>(([x, y], [inA, inB]) => [x + inA, y + inB], [0, 0])
   if (rest[0] + rest[1] === 0) return kept
-  if (!isSmall(rest) || kept.length === 0) return [...kept, rest]
+  if (!noneSmall || !isSmall(rest) || kept.length === 0) return [...kept, rest]
   const smallest = kept.reduce((least, cell) => (cell[0] + cell[1] < least[0] + least[1] ? cell : least))
   return kept.map((cell) => (cell === smallest ? [cell[0] + rest[0], cell[1] + rest[1]] : cell))
 }

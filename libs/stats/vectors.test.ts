@@ -11,7 +11,7 @@ import { gammaP, gammaQ, logGamma, logGammaQ } from './gamma.ts'
 import { wilsonInterval } from './intervals.ts'
 import { normalCdf, normalQuantile, normalSf } from './normal.ts'
 import { aucRoc, brierScore, logLoss } from './performance.ts'
-import { twoSampleChiSquare } from './two-sample.ts'
+import { twoSampleChiSquare, twoSampleLikelihoodRatio } from './two-sample.ts'
 
 type Row = readonly number[]
 const vectors = JSON.parse(readFileSync(new URL('vectors/vectors.json', import.meta.url), 'utf8')) as {
@@ -23,7 +23,7 @@ const vectors = JSON.parse(readFileSync(new URL('vectors/vectors.json', import.m
   normal: Row[]
   normalQuantile: Row[]
   noncentralChiSquare: Row[]
-  contingencyTables: { a: number[]; b: number[]; statistic: number; pValue: number }[]
+  contingencyTables: { a: number[]; b: number[]; pearson: Row; likelihoodRatio: Row }[]
   wilson: Row[]
   performance: { scores: number[]; labels: number[]; auc: number; logLoss: number; brier: number }
 }
@@ -73,11 +73,16 @@ describe('against mpmath and scipy', () => {
     for (const [p = 0, wanted] of vectors.normalQuantile) expectClose(normalQuantile(p), wanted, `quantile(${p})`)
   })
 
-  test('the two-sample test is the contingency test of scipy', () => {
-    for (const { a, b, statistic, pValue } of vectors.contingencyTables) {
-      const result = twoSampleChiSquare(a, b)
-      expectClose(result.statistic, statistic, 'statistic')
-      expectClose(result.pValue, pValue, 'p')
+  test("both two-sample tests are scipy's contingency tests", () => {
+    for (const { a, b, pearson, likelihoodRatio } of vectors.contingencyTables) {
+      const results = [
+        [twoSampleChiSquare(a, b), pearson],
+        [twoSampleLikelihoodRatio(a, b), likelihoodRatio],
+      ] as const
+      for (const [result, [statistic, pValue]] of results) {
+        expectClose(result.statistic, statistic, 'statistic')
+        expectClose(result.pValue, pValue, 'p')
+      }
     }
   })
 

@@ -75,7 +75,15 @@ for cells, n, m in [(2, 100, 100), (5, 300, 1000), (10, 1500, 50000), (20, 4000,
     shares = random.dirichlet(np.full(cells, 8.0))
     a, b = random.multinomial(n, shares), random.multinomial(m, shares)
     result = stats.chi2_contingency(np.array([a, b]), correction=False)
-    tables.append({"a": a.tolist(), "b": b.tolist(), "statistic": result.statistic, "pValue": result.pvalue})
+    ratio = stats.chi2_contingency(np.array([a, b]), correction=False, lambda_="log-likelihood")
+    tables.append(
+        {
+            "a": a.tolist(),
+            "b": b.tolist(),
+            "pearson": [result.statistic, result.pvalue],
+            "likelihoodRatio": [ratio.statistic, ratio.pvalue],
+        }
+    )
 
 wilson = []
 for k, n in [(0, 10), (3, 10), (50, 1000), (1000, 1000)]:
