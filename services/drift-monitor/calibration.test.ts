@@ -1,4 +1,4 @@
-import { createRandom, emptyCounts, gammaSf, type Random, twoSampleChiSquare } from '@slipway/stats'
+import { createRandom, emptyCounts, gammaSf, type Random, twoSampleLikelihoodRatio } from '@slipway/stats'
 import { describe, expect, test } from 'vitest'
 import { CALIBRATION_WINDOWS_MIN, calibrate, nullTail } from './calibration.ts'
 
@@ -30,7 +30,7 @@ function alarmRate(spread: number, level: number, calibrated: boolean): number {
     const calibration = calibrated ? calibrate(reference) : undefined
     for (let live = 0; live < 40; live++) {
       const window = day(random, spread * random.normal(), 500)
-      const { statistic, degreesOfFreedom, effectiveSize } = twoSampleChiSquare(window, sum(reference))
+      const { statistic, degreesOfFreedom, effectiveSize } = twoSampleLikelihoodRatio(window, sum(reference))
       const { shape, scale } = nullTail(calibration, degreesOfFreedom, effectiveSize, 0.1)
       alarms += gammaSf(statistic, shape, scale) < level ? 1 : 0
       looks += 1

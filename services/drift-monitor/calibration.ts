@@ -15,7 +15,7 @@
  *    grows with the time since the reference ended, for at most one length of it.
  * 4. Below `CALIBRATION_WINDOWS_MIN` windows nothing of this can be known, and there is no calibration.
  */
-import { addCounts, emptyCounts, twoSampleChiSquare } from '@slipway/stats'
+import { addCounts, emptyCounts, twoSampleLikelihoodRatio } from '@slipway/stats'
 
 /** Windows that a calibration needs. */
 export const CALIBRATION_WINDOWS_MIN = 30
@@ -45,7 +45,7 @@ export function calibrate(windows: readonly (readonly number[])[]): Calibration 
   const whole = withoutPartial(windows)
   if (whole.length < CALIBRATION_WINDOWS_MIN) return undefined
   const total = sumOf(whole)
-  const held = whole.map((window) => twoSampleChiSquare(window, subtract(total, window)))
+  const held = whole.map((window) => twoSampleLikelihoodRatio(window, subtract(total, window)))
   const excesses = held.map((result) => excessOf(result))
   const excess = Math.max(0, mean(excesses))
   const noise = held.map(({ degreesOfFreedom: df, effectiveSize: n }) => (2 * df + 4 * n * excess) / (n * n))
@@ -92,7 +92,7 @@ function trendOf(windows: readonly (readonly number[])[], excess: number): numbe
   for (const [i, first] of blocks.entries()) {
     for (const [j, second] of blocks.entries()) {
       if (j <= i) continue
-      distance += Math.max(0, excessOf(twoSampleChiSquare(first, second)) - (2 * excess) / length)
+      distance += Math.max(0, excessOf(twoSampleLikelihoodRatio(first, second)) - (2 * excess) / length)
       weight += j - i - 1 / 3
     }
   }

@@ -50,7 +50,7 @@ describe('verdicts', () => {
   })
 
   test('a shift too small to matter stays quiet however sure it is', () => {
-    const shifted = day(100_000).map((row) => ({ ...row, distance: (row.distance ?? 0) * 1.02 }))
+    const shifted = day(100_000).map((row) => ({ ...row, distance: (row.distance ?? 0) * 1.06 }))
     expect(states(shifted)).toEqual(quiet)
     expect(states(shifted, { minimumEffect: 0 })).toMatchObject({ distance: DRIFT })
   })

@@ -7,7 +7,7 @@ import {
   gammaSf,
   gammaUpperQuantile,
   type TwoSampleResult,
-  twoSampleChiSquare,
+  twoSampleLikelihoodRatio,
 } from '@slipway/stats'
 import { CALIBRATION_WINDOWS_MIN, nullTail } from './calibration.ts'
 import { type Aspect, type Column, calibrationOf, referencePeriod } from './column.ts'
@@ -32,7 +32,7 @@ export interface Look {
 export function judge(column: Column, window: WindowCounts, look: Look, policy: Policy, pThreshold: number): Verdict {
   const cut = (counts: readonly number[]) => counts.slice(column.firstCell, column.firstCell + column.cellCount)
   const current = cut(window.weighted)
-  const whole = twoSampleChiSquare(current, column.reference)
+  const whole = twoSampleLikelihoodRatio(current, column.reference)
   const interval = effectInterval(whole)
   const tests = [column.values, column.presence].map((aspect) =>
     test(column, aspect, current, look, policy, pThreshold),
@@ -97,7 +97,7 @@ function test(
 ): AspectResult {
   const calibration = calibrationOf(column, aspect, policy.windowHours)
   const calibrationWindows = calibration?.windows ?? 0
-  const result = twoSampleChiSquare(aspect.project(current), aspect.project(column.reference))
+  const result = twoSampleLikelihoodRatio(aspect.project(current), aspect.project(column.reference))
   if (result.degreesOfFreedom === 0) return { ...nothing, calibrationWindows }
   const period = referencePeriod(column)
   const age = ((look.startHour + look.endHour) / 2 - period.endHour) / period.hours
