@@ -6,7 +6,7 @@
  * 1. A write is one transaction: after a crash an endpoint is as it was before or as it is after.
  * 2. An endpoint changes only when its revision is the one that the caller saw.
  */
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type ModelVersion, ModelVersionSchema } from '@slipway/proto/slipway/registry/v1/model'
 import { type Endpoint, EndpointSchema } from '@slipway/proto/slipway/routing/v1/endpoint'
 import { Code, Failure } from '@slipway/rpc'
@@ -167,8 +167,7 @@ function row(endpoint: Endpoint): { name: string; revision: number; message: Uin
 
 async function keepVersions(transaction: Transaction<Tables>, versions: readonly ModelVersion[]): Promise<void> {
   for (const version of versions) {
-    const kept = create(ModelVersionSchema, { ...version, referenceDistributions: [] })
-    const values = { name: version.name, message: toBinary(ModelVersionSchema, kept) }
+    const values = { name: version.name, message: toBinary(ModelVersionSchema, version) }
     await transaction
       .insertInto('version')
       .values(values)

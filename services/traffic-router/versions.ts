@@ -6,7 +6,10 @@ import { type Client, Code, Failure } from '@slipway/rpc'
 
 /** Where versions come from and where they run. */
 export interface VersionSource {
-  /** The version that a target (a version or an alias) names now. Throws UNAVAILABLE when the registry is away. */
+  /**
+   * The version that a target (a version or an alias) names now, without its reference distributions. Throws UNAVAILABLE
+   * when the registry is away.
+   */
   resolve(target: string): Promise<ModelVersion>
   /** Returns when inference answers for a version. Throws UNAVAILABLE when inference is away. */
   load(version: ModelVersion): Promise<void>
@@ -21,7 +24,8 @@ export function createVersionSource(deps: {
   return {
     async resolve(target) {
       try {
-        return await deps.registry.getVersion({ name: target })
+        const version = await deps.registry.getVersion({ name: target })
+        return { ...version, referenceDistributions: [] }
       } catch (error) {
         throw namedFailure(error, 'registry', target)
       }
