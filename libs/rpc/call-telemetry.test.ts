@@ -1,3 +1,8 @@
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics'
 import { EchoService } from '@slipway/proto/slipway/testing/v1/echo'
 import { createSpanRecorder, startTelemetry, trace } from '@slipway/telemetry'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest'
@@ -8,10 +13,12 @@ import { implementRawStream, implementRawUnary } from './raw.ts'
 import { openRawChannel } from './raw-client.ts'
 
 const recorder = createSpanRecorder()
+const measured = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+const reader = new PeriodicExportingMetricReader({ exporter: measured, exportIntervalMillis: 3_600_000 })
 let telemetry: ReturnType<typeof startTelemetry>
 beforeAll(() => {
   const spanProcessors = [recorder.processor]
-  telemetry = startTelemetry({ serviceName: 'rpc-test', env: { OTEL_TRACES_EXPORTER: 'none' }, spanProcessors })
+  telemetry = startTelemetry({ serviceName: 'rpc-test', env: {}, spanProcessors, metricReaders: [reader] })
 })
 afterAll(() => telemetry.shutdown())
 beforeEach(() => recorder.clear())
@@ -72,6 +79,41 @@ describe.each([
       })
     }
   })
+})
+
+it('every call is measured on both sides, by method and status', async () => {
+  const { client } = await serveEcho({
+    echo: async ({ text }) => {
+      if (text === 'fail') throw new Failure(Code.NOT_FOUND, 'NO_MODEL', 'no')
+      return { text }
+    },
+    // biome-ignore lint/correctness/useYield: it fails before it yields
+    async *count() {
+      throw new Failure(Code.DATA_LOSS, 'LOST', 'lost')
+    },
+  })
+  await client.echo({})
+  await expect(client.echo({ text: 'fail' })).rejects.toThrow()
+  await expect(all(client.count({}))).rejects.toThrow()
+  await spans(6)
+  await reader.forceFlush()
+  const metrics =
+    measured
+      .getMetrics()
+      .at(-1)
+      ?.scopeMetrics.flatMap((scope) => scope.metrics) ?? []
+  const points = (name: string) => metrics.find(({ descriptor }) => descriptor.name === name)?.dataPoints ?? []
+  for (const name of ['rpc.server.call.duration', 'rpc.client.call.duration']) {
+    const labels = points(name).map(({ attributes }) => [
+      attributes['rpc.method'],
+      attributes['rpc.response.status_code'],
+    ])
+    expect(labels).toContainEqual([method('Echo'), 'OK'])
+    expect(labels).toContainEqual([method('Echo'), 'NOT_FOUND'])
+    expect(labels).toContainEqual([method('Count'), 'DATA_LOSS'])
+  }
+  for (const { value } of points('slipway.rpc.server.active_calls')) expect(value).toBe(0)
+  expect(points('slipway.rpc.server.active_calls').length).toBeGreaterThan(0)
 })
 
 it('raw handlers run inside the span of their call, however late', async () => {

@@ -6,6 +6,7 @@ import type { Failure } from './failure.ts'
 // One span and one measurement for each call, on either side. Nothing is done while no SDK runs.
 
 const SCOPE = 'slipway.rpc'
+const activeCalls = meter(SCOPE).createUpDownCounter(metric.rpcServerActive)
 const serverDuration = meter(SCOPE).createHistogram(metric.rpcServerDuration)
 const clientDuration = meter(SCOPE).createHistogram(metric.rpcClientDuration)
 const clientRetries = meter(SCOPE).createCounter(metric.rpcClientRetries)
@@ -25,7 +26,16 @@ export function recordServerCall(method: string, header: (name: string) => strin
     get: (headers, key) => headers(key),
     keys: () => [],
   })
-  return record(method, SpanKind.SERVER, parent, serverDuration)
+  const recorded = record(method, SpanKind.SERVER, parent, serverDuration)
+  const labels = { [attribute.rpcSystem]: 'grpc', [attribute.rpcMethod]: method }
+  activeCalls.add(1, labels)
+  return {
+    context: recorded.context,
+    end(failure) {
+      activeCalls.add(-1, labels)
+      recorded.end(failure)
+    },
+  }
 }
 
 /** Begins to record a call that goes out, and writes its trace into the headers; undefined while no SDK runs. */
