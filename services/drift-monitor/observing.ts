@@ -43,7 +43,8 @@ export async function observe(
   const lastLook = row.last_look_hour ?? undefined
   const amended = lastLook === undefined ? [] : amendedLooks(touched, lastLook, policy)
   for (const endHour of amended) await amend(transaction, row.monitor, endHour)
-  const due = dueLooks(lastLook, watermark, Math.min(...touched), policy.lookHours)
+  const firstHour = lastLook === undefined ? await readFirstHour(transaction, row.monitor) : lastLook
+  const due = dueLooks(lastLook, watermark, firstHour, policy.lookHours)
   const again = due.length === 0 && lastLook !== undefined && amended.includes(lastLook) ? [lastLook] : []
   const changed: Incident[] = []
   for (const endHour of [...again, ...due]) {
