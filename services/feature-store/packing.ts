@@ -14,7 +14,7 @@ export function packValues(values: readonly FeatureValue[]): Uint8Array {
   while (count > 0 && values[count - 1] === null) count -= 1
   let at = 0
   for (let index = 0; index < count; index += 1) at = pack(values[index] ?? null, at)
-  return Uint8Array.prototype.slice.call(scratch, 0, at)
+  return new Uint8Array(scratch.subarray(0, at))
 }
 
 /** Reads the first `count` values; what the bytes do not have is null. */
@@ -63,7 +63,8 @@ function pack(value: FeatureValue, at: number): number {
   switch (typeof value) {
     case 'number':
       packTag(tag.double, at, 8)
-      return scratch.writeDoubleLE(value, at + 1)
+      // -0 becomes 0: Parquet writers hold the two for one, and training sets would have either.
+      return scratch.writeDoubleLE(value + 0, at + 1)
     case 'bigint':
       packTag(tag.integer, at, 8)
       return scratch.writeBigInt64LE(value, at + 1)
