@@ -21,6 +21,9 @@ import { microsOfTimestamp } from './time.ts'
 const log = logger('slipway.drift-monitor')
 const counted = meter('slipway.drift-monitor').createCounter(metric.driftPredictionsCounted)
 
+type PredictionEvents = readonly Event<typeof PredictionLoggedSchema>[]
+type FeedbackEvents = readonly Event<typeof FeedbackRecordedSchema>[]
+
 /** What consuming needs. */
 export interface ConsumersOptions {
   readonly bus: EventBus
@@ -41,28 +44,36 @@ export interface Consumers {
   stop(): Promise<void>
 }
 
-/** Starts both consumers; while the bus is away it is tried again. */
+/** Starts both consumers in the background; a bus that is away is waited for. */
 export function startConsumers(options: ConsumersOptions): Consumers {
-  const stopping = new AbortController()
   const { bus, group } = options
+  const stopping = new AbortController()
+  const running: Subscription[] = []
+  const keep = async (subscribe: () => Promise<Subscription>) => {
+    const subscription = await subscribed(stopping.signal, subscribe)
+    if (subscription === undefined) return
+    running.push(subscription)
+    if (stopping.signal.aborted) await subscription.stop()
+  }
   const started = Promise.all([
-    subscribed(stopping.signal, async () => {
-      return await consume(bus, topics.predictions, {
-        group,
-        handle: async (events) => await onPredictions(options, events),
-      })
+    keep(async () => {
+      const handle = async (events: PredictionEvents) => await onPredictions(options, events)
+      return await consume(bus, topics.predictions, { group, handle })
     }),
-    subscribed(stopping.signal, async () => {
-      return await consume(bus, topics.feedback, { group, handle: async (events) => await onFeedback(options, events) })
+    keep(async () => {
+      const handle = async (events: FeedbackEvents) => await onFeedback(options, events)
+      return await consume(bus, topics.feedback, { group, handle })
     }),
   ])
   return {
     caughtUp: async () => {
-      for (const subscription of await started) await subscription?.caughtUp()
+      await started
+      for (const subscription of running) await subscription.caughtUp()
     },
+    // What still waits for a bus that is away ends when the bus is closed.
     stop: async () => {
       stopping.abort()
-      for (const subscription of await started) await subscription?.stop()
+      for (const subscription of running) await subscription.stop()
     },
   }
 }
@@ -75,6 +86,7 @@ async function subscribed(
     try {
       return await subscribe()
     } catch (error) {
+      if (signal.aborted) break
       log.warn('the event bus cannot be read yet', { error })
       await pause(limits.subscribeRetryMs, signal)
     }
@@ -83,10 +95,7 @@ async function subscribed(
 }
 
 /** Counts a batch of logged predictions, and looks when a look is due. */
-export async function onPredictions(
-  options: ConsumersOptions,
-  events: readonly Event<typeof PredictionLoggedSchema>[],
-): Promise<void> {
+export async function onPredictions(options: ConsumersOptions, events: PredictionEvents): Promise<void> {
   for (const event of events) checkPrediction(event, options.nowMicros())
   const byEndpoint = Map.groupBy(events, ({ message }) => message.endpoint)
   for (const [endpoint, members] of byEndpoint) {
@@ -113,10 +122,7 @@ export async function onPredictions(
 }
 
 /** Joins a batch of labels. Rewards are for whoever allots traffic, not for the monitor. */
-export async function onFeedback(
-  options: ConsumersOptions,
-  events: readonly Event<typeof FeedbackRecordedSchema>[],
-): Promise<void> {
+export async function onFeedback(options: ConsumersOptions, events: FeedbackEvents): Promise<void> {
   const labels = events.flatMap(({ message, record }) => {
     if (message.outcome.case !== 'label') return []
     const { predictionId, feedbackId, endpoint, eventTime } = message

@@ -16,6 +16,8 @@ const endpoint = 'endpoints/flight-delay'
 const name = 'monitors/flight-delay'
 const DAY = 86_400_000_000n
 const version = syntheticVersion(digest)
+const nextDigest = `sha256:${'d'.repeat(64)}`
+const nextVersion = { ...syntheticVersion(nextDigest), name: 'models/flights/versions/2' }
 
 let directory: string
 let registry: FakeRegistry
@@ -41,7 +43,7 @@ async function stopMonitor(): Promise<void> {
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'slipway-drift-'))
-  registry = await fakeRegistry([version])
+  registry = await fakeRegistry([version, nextVersion])
   bus = openEmbeddedBus({ path: join(directory, 'events.db') })
   await startMonitor()
 })
@@ -161,6 +163,45 @@ describe('drift monitor', () => {
       features: ['distance'],
       datasetDigest: 'sha256:data',
     })
+  })
+
+  test('when another version takes over, incidents of the old one end and the new one starts from its own reference', async () => {
+    await drift.createMonitor({ monitor: { name, endpoint } })
+    const moved = syntheticRows('moved', liveStartMicros, 2, 800).map(inKilometres)
+    await publish(moved)
+    const after = syntheticRows('after', liveStartMicros + 2n * DAY, 3, 800)
+    await publishTo(
+      bus,
+      topics.predictions,
+      after
+        .slice(0, 500)
+        .map((row, id) => ({ ...logged(row, `n${id}`, nextDigest, endpoint), modelVersion: nextVersion.name })),
+    )
+    await untilCounted(moved.length + 500)
+    for (let start = 500; start < after.length; start += 500) {
+      const rows = after.slice(start, start + 500)
+      await publishTo(
+        bus,
+        topics.predictions,
+        rows.map((row, id) => ({
+          ...logged(row, `n${start + id}`, nextDigest, endpoint),
+          modelVersion: nextVersion.name,
+        })),
+      )
+    }
+    await untilCounted(moved.length + after.length)
+    const { incidents } = await drift.listIncidents({ parent: name })
+    expect(incidents).toHaveLength(1)
+    expect(incidents[0]).toMatchObject({
+      modelVersion: version.name,
+      state: IncidentState.RESOLVED,
+      note: `${version.name} no longer answers`,
+    })
+    const report = await drift.getReport({ name, modelVersion: nextVersion.name })
+    expect(report.versions.map(({ modelVersion }) => modelVersion)).toEqual([nextVersion.name])
+    expect(report.versions[0]?.features.map(({ verdict }) => verdict?.state)).toEqual(
+      new Array(4).fill(VerdictState.NO_MATERIAL_DRIFT),
+    )
   })
 
   test('labels join before or after their prediction, once each, and the metrics are those of the joined rows', async () => {
