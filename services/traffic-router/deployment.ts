@@ -71,7 +71,7 @@ export class Deployment {
       requestSamplingRate: endpoint.requestSamplingRate ?? 0,
       variants: allocated(endpoint.variants, [], versions),
       revision: 1n,
-      etag: etagOf(1n),
+      etag: etagOf(1n, now),
       createTime: now,
       updateTime: now,
     })
@@ -108,7 +108,7 @@ export class Deployment {
         ...fields,
         ...(variants === undefined ? {} : { variants: allocated(variants, current.message.variants, versions) }),
         revision,
-        etag: etagOf(revision),
+        etag: etagOf(revision, current.message.createTime),
         updateTime: timestampFromMs(this.#options.now()),
       })
       return { changed, versions: variants === undefined ? knownVersions(current) : versions }

@@ -201,9 +201,9 @@ describe('changes of traffic', () => {
   test('a watch shows the endpoint as it is and then each change', async () => {
     router = await startTestRouter()
     await createEndpoint()
-    const seen: (string | undefined)[] = []
+    const seen: unknown[] = []
     for await (const { endpoint, deleted } of router.routing.watchEndpoints({ name })) {
-      seen.push(deleted ? 'deleted' : endpoint?.etag)
+      seen.push(deleted ? 'deleted' : endpoint?.revision)
       if (seen.length === 1)
         await router.routing.updateEndpoint({
           endpoint: { name, description: 'delays' },
@@ -212,6 +212,6 @@ describe('changes of traffic', () => {
       if (seen.length === 2) await router.routing.deleteEndpoint({ name })
       if (seen.length === 3) break
     }
-    expect(seen).toEqual(['r1', 'r2', 'deleted'])
+    expect(seen).toEqual([1n, 2n, 'deleted'])
   })
 })

@@ -1,5 +1,6 @@
 /** Variants of an endpoint and the versions that answer for them; pure. */
 import { create } from '@bufbuild/protobuf'
+import { type Timestamp, timestampMs } from '@bufbuild/protobuf/wkt'
 import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
 import { type Variant, VariantSchema } from '@slipway/proto/slipway/routing/v1/endpoint'
 import { Failure } from '@slipway/rpc'
@@ -60,7 +61,7 @@ export function checkVariants(variants: readonly Variant[]): void {
   }
 }
 
-/** The etag that a revision gives the endpoint. */
-export function etagOf(revision: bigint): string {
-  return `r${revision}`
+/** The etag that a revision gives the endpoint; one that was removed and created again has others. */
+export function etagOf(revision: bigint, created: Timestamp | undefined): string {
+  return `${created === undefined ? 0 : timestampMs(created).toString(36)}-${revision}`
 }
