@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 const settings = {
@@ -15,7 +16,8 @@ export default defineConfig({
           ...settings,
           name: 'packages',
           include: ['{libs,services,deploy,examples,bench,tools}/**/*.test.ts'],
-          sequence: { groupOrder: 0 },
+          sequence: { groupOrder: 1 },
+          maxWorkers: availableParallelism(),
         },
       },
       {
@@ -24,7 +26,7 @@ export default defineConfig({
           ...settings,
           name: 'system',
           include: ['tests/**/*.test.ts'],
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
           maxWorkers: 1,
         },
       },
