@@ -90,6 +90,11 @@ const decompressors = new Map([
   ['deflate', promisify<Buffer, { maxOutputLength: number }, Buffer>(inflate)],
 ])
 
+/** Whether messages with this `grpc-encoding` can be read. */
+export function isReadable(encoding: string | undefined): boolean {
+  return encoding === undefined || encoding === 'identity' || decompressors.has(encoding)
+}
+
 /** Decompresses a message. Fails with UNIMPLEMENTED for an encoding that is not known, RESOURCE_EXHAUSTED above the limit. */
 export async function decompress(message: Buffer, encoding: string | undefined, maxBytes: number): Promise<Buffer> {
   const run = decompressors.get(encoding ?? '')

@@ -8,6 +8,7 @@ import { Connections } from './connections.ts'
 import { ServerContext } from './context.ts'
 import type { Exchange, Settled } from './exchange.ts'
 import { Failure } from './failure.ts'
+import { isReadable } from './framing.ts'
 import { grpcJsExchange } from './grpc-js-exchange.ts'
 import { Health } from './health.ts'
 import { type Implementation, type ImplementedMethod, methodName, methodPath } from './implementation.ts'
@@ -153,14 +154,13 @@ class Server implements RpcServer {
     this.#connections.watch(http2Server)
   }
 
-  /** Sees every call first: gives unary ones a deadline, and takes the hot ones and those whose timeout is malformed. */
+  /** Sees every call first: gives unary ones a deadline, and takes the hot ones and those that grpc-js gets wrong. */
   #take(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean {
     const route = this.#routes.get(headers[':path'] ?? '')
     if (route === undefined) return false
     if (!headers['content-type']?.startsWith('application/grpc')) return false
     const timeoutMs = this.#timeoutMs(route, headers)
-    const isLean = route.implemented.hot && this.#options.transport !== 'grpc-js'
-    if (!isLean && timeoutMs !== undefined) {
+    if (!this.#isLean(route, headers) && timeoutMs !== undefined) {
       // grpc-js reads the header again, and would take a very long timeout for a negative one.
       if (timeoutMs !== Number.POSITIVE_INFINITY) headers['grpc-timeout'] = formatTimeout(timeoutMs)
       this.#passedOn = stream
@@ -168,6 +168,12 @@ class Server implements RpcServer {
     }
     this.#serve(route, (settled) => new LeanExchange(stream, headers, timeoutMs, this.#limits, settled))
     return true
+  }
+
+  #isLean(route: Route, headers: IncomingHttpHeaders): boolean {
+    // A stream on grpc-js hangs when a message that it cannot read comes after an answer.
+    if (!isReadable(headers['grpc-encoding']?.toString())) return true
+    return route.implemented.hot && this.#options.transport !== 'grpc-js'
   }
 
   #timeoutMs(route: Route, headers: IncomingHttpHeaders): number | undefined {
