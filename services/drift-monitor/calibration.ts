@@ -40,14 +40,17 @@ export interface NullTail {
   readonly scale: number
 }
 
-/** Learns from windows of equal length in order of time; undefined when they are too few or hold no variation. */
-export function calibrate(windows: readonly (readonly number[])[]): Calibration | undefined {
+/**
+ * Learns from windows of equal length in order of time; undefined when they are too few. `ordinaryExcess` is an E[X] that
+ * is taken for ordinary even where the windows show less: what happens rarely and then at once is not in a few dozen.
+ */
+export function calibrate(windows: readonly (readonly number[])[], ordinaryExcess = 0): Calibration | undefined {
   const whole = withoutPartial(windows)
   if (whole.length < CALIBRATION_WINDOWS_MIN) return undefined
   const total = sumOf(whole)
   const held = whole.map((window) => twoSampleLikelihoodRatio(window, subtract(total, window)))
   const excesses = held.map((result) => excessOf(result))
-  const excess = Math.max(0, mean(excesses))
+  const excess = Math.max(ordinaryExcess, mean(excesses))
   const noise = held.map(({ degreesOfFreedom: df, effectiveSize: n }) => (2 * df + 4 * n * excess) / (n * n))
   const variance = Math.max(0, varianceOf(excesses) - mean(noise))
   return { windows: whole.length, excess, variance, trend: trendOf(whole, excess) }

@@ -27,6 +27,8 @@ export type Cells =
 export interface Aspect {
   /** The counts that the test looks at, from the counts of all cells. */
   readonly project: (counts: readonly number[]) => number[]
+  /** What windows may differ by even if those of the reference did not. */
+  readonly ordinaryExcess: number
   /** By length of window in hours. */
   readonly calibrations: Map<number, Calibration | undefined>
 }
@@ -56,6 +58,12 @@ export interface ReferenceWindowCounts {
   readonly counts: readonly number[]
 }
 
+/**
+ * Values go missing in bursts: an airport is closed, an upstream is late. A reference without any does not say that they
+ * never do, so a quarter of a percent is taken for ordinary, and about one in twenty alarms.
+ */
+const ORDINARY_MISSING_EXCESS = 0.017
+
 /** Makes a column of a reference distribution; a text that says what is wrong with it when that is not possible. */
 export function columnOf(distribution: ReferenceDistribution, firstCell: number): Column | string {
   const { cells, name, kind } = distribution
@@ -70,7 +78,9 @@ export function columnOf(distribution: ReferenceDistribution, firstCell: number)
   }))
   const reference = windows.reduce((sum, { counts }) => addCounts(sum, counts), emptyCounts(cellCount))
   if (!reference.some((count) => count > 0)) return `${name} has an empty reference`
-  const aspect = (project: Aspect['project']): Aspect => ({ project, calibrations: new Map() })
+  const aspect = (project: Aspect['project'], ordinaryExcess: number): Aspect => {
+    return { project, ordinaryExcess, calibrations: new Map() }
+  }
   const present = cells.case === 'numeric' ? cellCount - numericSpecialCells.length + 2 : cellCount - 1
   return {
     name,
@@ -81,15 +91,15 @@ export function columnOf(distribution: ReferenceDistribution, firstCell: number)
     cellOf: cellFinder(cells),
     reference,
     windows,
-    values: aspect((counts) => counts.slice(0, present)),
-    presence: aspect((counts) => [sum(counts.slice(0, present)), ...counts.slice(present)]),
+    values: aspect((counts) => counts.slice(0, present), 0),
+    presence: aspect((counts) => [sum(counts.slice(0, present)), ...counts.slice(present)], ORDINARY_MISSING_EXCESS),
   }
 }
 
 /** What is known about an aspect for windows of a length; undefined when the reference cannot say. */
 export function calibrationOf(column: Column, aspect: Aspect, windowHours: number): Calibration | undefined {
   if (aspect.calibrations.has(windowHours)) return aspect.calibrations.get(windowHours)
-  const calibration = calibrate(joinWindows(column.windows, windowHours).map(aspect.project))
+  const calibration = calibrate(joinWindows(column.windows, windowHours).map(aspect.project), aspect.ordinaryExcess)
   aspect.calibrations.set(windowHours, calibration)
   return calibration
 }
