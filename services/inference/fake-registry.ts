@@ -1,6 +1,7 @@
 /** A registry for tests: versions, aliases and files in memory, over the real wire. */
 import { createHash } from 'node:crypto'
 import { create } from '@bufbuild/protobuf'
+import { versionDigest } from '@slipway/models'
 import { type ModelVersion, ModelVersionSchema } from '@slipway/proto/slipway/registry/v1/model'
 import {
   type RegistryChange,
@@ -82,11 +83,8 @@ export async function startFakeRegistry(port = 0): Promise<FakeRegistry> {
     addVersion(name, model, downloaded = model) {
       const file = { path: 'model.onnx', sizeBytes: BigInt(model.length), digest: digestOf(model) }
       files.set(file.digest, downloaded)
-      const version = create(ModelVersionSchema, {
-        name,
-        digest: digestOf(Buffer.from(name + file.digest)),
-        files: [file],
-      })
+      const content = create(ModelVersionSchema, { files: [file], lineage: { codeCommit: name } })
+      const version: ModelVersion = { ...content, name, digest: versionDigest(content) }
       versions.set(name, version)
       append({ case: 'version', value: version })
       return version

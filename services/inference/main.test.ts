@@ -37,6 +37,7 @@ async function open(env: Readonly<Record<string, string>> = {}): Promise<void> {
     SLIPWAY_DATA_DIR: directory,
     SLIPWAY_LISTEN: '127.0.0.1:0',
     SLIPWAY_REGISTRY_ADDRESS: registry.address,
+    SLIPWAY_LOG_LEVEL: 'off',
     ...env,
   })
   inference = createClient(GRPCInferenceService, { address: service.address })
@@ -87,6 +88,17 @@ describe('the inference service', () => {
     const other = `sha256:${'0'.repeat(64)}`
     await expect(control.loadVersion({ name: good.name, digest: other })).rejects.toMatchObject({
       code: Code.FAILED_PRECONDITION,
+    })
+  })
+
+  test('refuses a version of which the registry says something else than its digest was taken of', async () => {
+    const { name, files } = registry.addVersion(version(1), model(1))
+    const [file] = files
+    if (file) file.path = 'other.onnx'
+    await open()
+    await expect(control.loadVersion({ name })).rejects.toMatchObject({
+      code: Code.DATA_LOSS,
+      reason: 'DIGEST_MISMATCH',
     })
   })
 

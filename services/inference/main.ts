@@ -5,16 +5,17 @@ import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { createClient, createServer, implement, type RpcServer, readTlsFiles } from '@slipway/rpc'
-import { attribute, type Logger, logger, meter, metric, startTelemetry } from '@slipway/telemetry'
+import { logger, startTelemetry } from '@slipway/telemetry'
 import { ArtifactCache } from './artifact-cache.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
 import { createModelControlService } from './model-control.ts'
 import { fetchFromRegistry, ModelSource } from './model-source.ts'
 import { ModelTable } from './model-table.ts'
-import { createObserver } from './observer.ts'
+import { createLoadLog, createObserver } from './observer.ts'
 import { RegistryState } from './registry-state.ts'
 import { watchRegistry } from './registry-watch.ts'
-import { Residency, type ResidencyOptions } from './residency-loop.ts'
+import type { ResidencyPolicy } from './residency.ts'
+import { Residency } from './residency-loop.ts'
 import { createInferenceService } from './service.ts'
 import { ThreadBudget } from './thread-budget.ts'
 import { createThreadExecutor } from './thread-executor.ts'
@@ -53,14 +54,8 @@ export async function start(env: Environment): Promise<RunningService> {
     models,
     defaultAlias: config.defaultAlias,
     run: { ...runOptions(config), ...observer },
-    policy: {
-      maxLoading: 2,
-      idleMs: config.idleMs,
-      maxLoadedBytes: config.maxLoadedBytes,
-      retryMs: 500,
-      maxRetryMs: 30_000,
-    },
-    ...loadLog(log),
+    policy: policyOf(config),
+    ...createLoadLog(log),
   })
   let isReady = false
   let isStopping = false
@@ -119,18 +114,8 @@ function tellHealth({ health }: RpcServer, isServing: boolean): void {
   for (const service of ['', GRPCInferenceService.typeName]) health.set(service, isServing)
 }
 
-/** What is said about versions that come and go. */
-function loadLog(log: Logger): Pick<ResidencyOptions, 'onLoaded' | 'onLoadFailed' | 'onUnloaded' | 'onError'> {
-  const loadDuration = meter('slipway.inference').createHistogram(metric.inferenceLoadDuration)
-  return {
-    onLoaded({ name, digest, model }, tookMs) {
-      loadDuration.record(tookMs / 1000, { [attribute.model]: model })
-      log.info('a version is loaded', { version: name, digest, tookMs })
-    },
-    onLoadFailed: (name, failure) => log.error('a version could not be loaded', { version: name, error: failure }),
-    onUnloaded: (name, reason) => log.info('a version was let go', { version: name, reason }),
-    onError: (error) => log.error('a version could not be let go', { error }),
-  }
+function policyOf({ idleMs, maxLoadedBytes }: InferenceConfig): ResidencyPolicy {
+  return { maxLoading: 2, idleMs, maxLoadedBytes, retryMs: 500, maxRetryMs: 30_000 }
 }
 
 function runOptions(config: InferenceConfig) {

@@ -1,10 +1,12 @@
 /** From a version's name to its verified model: manifest and files from the registry, or from this server's disk. */
 import { link, mkdir, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { versionDigest } from '@slipway/models'
 import { OnnxError, type OnnxModel, readModel } from '@slipway/onnx'
 import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { type Client, Code, Failure } from '@slipway/rpc'
+import { type Client, Failure } from '@slipway/rpc'
 import type { ArtifactCache, FetchArtifact } from './artifact-cache.ts'
+import { refusal } from './refusals.ts'
 import type { Manifest, RegistryState } from './registry-state.ts'
 import type { VerifiedModel } from './served-version.ts'
 import { describeSignature } from './signature.ts'
@@ -43,12 +45,17 @@ export class ModelSource {
     this.#options = options
   }
 
-  /** The manifest of a version, from the registry the first time. A version never changes, so it is asked for once. */
+  /**
+   * The manifest of a version, from the registry the first time: a version never changes, so it is asked for once. DATA_LOSS
+   * when what the registry says of the version is not what its digest was taken of.
+   */
   async manifest(name: string): Promise<Manifest> {
     const { registry, state } = this.#options
     const known = state.manifest(name)
     if (known !== undefined) return known
-    const { digest, files } = await registry.getVersion({ name }, { timeoutMs: MANIFEST_TIMEOUT_MS })
+    const version = await registry.getVersion({ name }, { timeoutMs: MANIFEST_TIMEOUT_MS })
+    const { digest, files } = version
+    if (versionDigest(version) !== digest) throw refusal.wrongManifest(name, digest)
     const manifest: Manifest = {
       digest,
       files: files.map((file) => ({ path: file.path, sizeBytes: Number(file.sizeBytes), digest: file.digest })),
@@ -105,7 +112,5 @@ function describe(name: string, bytes: Uint8Array): OnnxModel {
 
 function notServable(name: string, why: string, cause?: unknown): Failure {
   const { model, number } = splitVersionName(name)
-  return new Failure(Code.FAILED_PRECONDITION, 'LOAD_FAILED', `failed to load '${model}' version ${number}: ${why}`, {
-    cause,
-  })
+  return refusal.loadFailed(model, number, why, cause)
 }

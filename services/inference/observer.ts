@@ -16,6 +16,7 @@ import {
 import type { WorkBatch } from './batcher.ts'
 import type { BatchResult } from './executor.ts'
 import type { ModelTable } from './model-table.ts'
+import type { ResidencyOptions } from './residency-loop.ts'
 import type { RunOptions, ServedVersion } from './served-version.ts'
 
 const SCOPE = 'slipway.inference'
@@ -45,7 +46,7 @@ export function createObserver(log: Logger, models: ModelTable): Observer {
       if (!telemetryRuns()) return
       const labels = labelsOf(version)
       executeDuration.record(result.computeMicros / 1e6, labels)
-      batchRows.record(batch.rows, { ...labels, 'slipway.batch.reason': batch.reason })
+      batchRows.record(batch.rows, { ...labels, [attribute.batchReason]: batch.reason })
       for (const { arrivedMs } of batch.members) queueDuration.record((batch.dispatchedMs - arrivedMs) / 1000, labels)
       traceBatch(version, batch, result)
     },
@@ -99,5 +100,21 @@ function traceBatch(version: ServedVersion, batch: WorkBatch, result: BatchResul
       })
     }
     span.end(at(endMs))
+  }
+}
+
+/** What is said about versions that come and go. */
+export function createLoadLog(
+  log: Logger,
+): Pick<ResidencyOptions, 'onLoaded' | 'onLoadFailed' | 'onUnloaded' | 'onError'> {
+  const loadDuration = meter(SCOPE).createHistogram(metric.inferenceLoadDuration)
+  return {
+    onLoaded({ name, digest, model }, tookMs) {
+      loadDuration.record(tookMs / 1000, { [attribute.model]: model })
+      log.info('a version is loaded', { version: name, digest, tookMs })
+    },
+    onLoadFailed: (name, failure) => log.error('a version could not be loaded', { version: name, error: failure }),
+    onUnloaded: (name, reason) => log.info('a version was let go', { version: name, reason }),
+    onError: (error) => log.error('a version could not be let go', { error }),
   }
 }

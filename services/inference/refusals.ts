@@ -22,6 +22,7 @@ export function malformed(cause: unknown): Failure {
   })
 }
 
+/** What is said when a request cannot be answered, by the reason. */
 export const refusal = {
   unknownModel: (model: string) =>
     new Failure(Code.NOT_FOUND, 'UNKNOWN_MODEL', `Request for unknown model: '${echo(model)}' is not found`),
@@ -57,6 +58,15 @@ export const refusal = {
     new Failure(Code.FAILED_PRECONDITION, 'DIGEST_MISMATCH', `${name} has digest ${found}, not ${expected}`, {
       metadata: { expected, found },
     }),
+  wrongManifest: (name: string, digest: string) =>
+    new Failure(
+      Code.DATA_LOSS,
+      'DIGEST_MISMATCH',
+      `what the registry says of ${name} is not what ${digest} was taken of`,
+      {
+        metadata: { digest },
+      },
+    ),
   aliased: (name: string) =>
     new Failure(Code.FAILED_PRECONDITION, 'VERSION_ALIASED', `an alias points to ${name}: move it first`),
   quarantined: (model: string, version: string) =>

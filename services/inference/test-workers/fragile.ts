@@ -1,4 +1,4 @@
-/** A thread in the executor's place for tests: echoes its first input, dies on a byte 66, hangs up while loading on a model `refuse`. */
+/** A thread in the executor's place for tests: echoes its first input, dies of a byte 66, refuses the model `refuse`. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { align, type GroupDescription, INPUT_HEAD_WORDS, type ThreadData, type ToThread } from '../layout.ts'
 
@@ -23,7 +23,7 @@ function run(slot: number): void {
   const words = new Int32Array(input)
   const bytes = words[INPUT_HEAD_WORDS] ?? 0
   const values = Buffer.from(input, align((INPUT_HEAD_WORDS + group.inputs.length) * 4), bytes)
-  if (values.includes(DEADLY)) process.exit(3)
+  if (values.includes(DEADLY)) throw new Error('a deadly byte')
   const output = new SharedArrayBuffer(4096)
   new Int32Array(output).set([1, bytes, 1, words[1] ?? 0])
   Buffer.from(output).set(values, 16)
