@@ -1,5 +1,5 @@
 /** Feature services: ordered features of pinned view versions, each version named by its digest. */
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type FeatureService, FeatureServiceSchema } from '@slipway/proto/slipway/features/v1/feature_view'
 import type { ValueType } from '@slipway/proto/slipway/features/v1/value'
 import { Code, Failure } from '@slipway/rpc'
@@ -80,7 +80,7 @@ export class FeatureServices {
   async update(message: FeatureService, paths: readonly string[]): Promise<FeatureService> {
     const before = this.get(message.name).message
     checkEtag(message.name, before.etag, message.etag)
-    const after = create(FeatureServiceSchema, before)
+    const after = clone(FeatureServiceSchema, before)
     for (const path of paths.length === 0 ? ['description', 'features'] : paths) {
       if (path === 'description') after.description = message.description
       else if (path === 'features') after.features = message.features

@@ -23,9 +23,12 @@ export interface TestStore {
   readonly directory: string
   readonly client: Client<typeof FeatureStoreService>
   /** Stops the service and starts it again on the same folder. */
-  restart(): Promise<void>
+  restart(whileAway?: () => Promise<unknown>): Promise<void>
   stop(): Promise<void>
 }
+
+/** What can be called. */
+export type Serving = Pick<TestStore, 'client'>
 
 /** Starts one. */
 export async function startTestStore(settings: Readonly<Record<string, string>> = {}): Promise<TestStore> {
@@ -38,9 +41,10 @@ export async function startTestStore(settings: Readonly<Record<string, string>> 
     get client() {
       return client
     },
-    restart: async () => {
+    restart: async (whileAway) => {
       client.close()
       await running.stop()
+      await whileAway?.()
       running = await start(env)
       client = createClient(FeatureStoreService, { address: running.address })
     },
@@ -77,7 +81,7 @@ export const value = {
 export const at = (seconds: number): bigint => 1_000_000_000_000_000n + BigInt(Math.round(seconds * 1_000_000))
 
 /** Creates entity `airport`, view `traffic` (flights, delay; no ttl unless given) and feature service `late`. */
-export async function defineTraffic({ client }: TestStore, ttlSeconds = 0): Promise<void> {
+export async function defineTraffic({ client }: Serving, ttlSeconds = 0): Promise<void> {
   await client.createEntity({
     entity: { name: 'entities/airport', joinKey: 'origin', type: ValueType.STRING },
   })
@@ -141,7 +145,7 @@ export async function parquetOf(sql: string): Promise<Buffer> {
 }
 
 /** Uploads bytes as a spine; gives their digest. */
-export async function uploadSpine({ client }: TestStore, content: Uint8Array): Promise<string> {
+export async function uploadSpine({ client }: Serving, content: Uint8Array): Promise<string> {
   const bytes = new Uint8Array(content)
   const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`
   const uploadId = randomUUID()
@@ -155,7 +159,7 @@ export async function uploadSpine({ client }: TestStore, content: Uint8Array): P
 }
 
 /** A spine from seconds of the tests' calendar. */
-export async function uploadSpineOf(store: TestStore, rows: readonly (readonly [string, number])[]): Promise<string> {
+export async function uploadSpineOf(store: Serving, rows: readonly (readonly [string, number])[]): Promise<string> {
   const list = rows.map(([origin, second], place) => `(${place}, '${origin}', make_timestamp(${at(second)}))`)
   return await uploadSpine(
     store,
@@ -165,7 +169,7 @@ export async function uploadSpineOf(store: TestStore, rows: readonly (readonly [
 
 /** Makes a training set and gives its manifest. */
 export async function createTrainingSet(
-  { client }: TestStore,
+  { client }: Serving,
   request: MessageInitShape<typeof CreateTrainingSetRequestSchema>,
 ): Promise<Dataset> {
   for await (const { dataset } of client.createTrainingSet(request)) if (dataset !== undefined) return dataset
@@ -173,14 +177,14 @@ export async function createTrainingSet(
 }
 
 /** Downloads a dataset's only file. */
-export async function downloadDataset({ client }: TestStore, { name, files }: Dataset): Promise<Buffer> {
+export async function downloadDataset({ client }: Serving, { name, files }: Dataset): Promise<Buffer> {
   const chunks: Uint8Array[] = []
   for await (const { chunk } of client.downloadDataset({ name, path: files[0]?.path ?? '' })) chunks.push(chunk)
   return Buffer.concat(chunks)
 }
 
 /** Downloads a dataset and reads its rows. */
-export async function readDataset(store: TestStore, dataset: Dataset): Promise<Record<string, unknown>[]> {
+export async function readDataset(store: Serving, dataset: Dataset): Promise<Record<string, unknown>[]> {
   const directory = mkdtempSync(join(tmpdir(), 'slipway-dataset-'))
   try {
     const path = join(directory, 'training-set.parquet')

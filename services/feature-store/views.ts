@@ -2,7 +2,7 @@
  * Entities and feature views: kept in the database, held in memory. A view grows: its ttl may change and features may be
  * added at its end; each such change is a version with a digest of its own, and old versions stay.
  */
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { clone, create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import {
   type Entity,
   EntitySchema,
@@ -127,7 +127,7 @@ export class Views {
     const { message: before, version } = this.get(message.name)
     checkEtag(message.name, before.etag, message.etag)
     const fields = paths.length === 0 ? ['description', 'ttl', 'features'] : paths
-    const after = create(FeatureViewSchema, before)
+    const after = clone(FeatureViewSchema, before)
     for (const path of fields) {
       if (path === 'description') after.description = message.description
       else if (path === 'features') after.features = message.features
