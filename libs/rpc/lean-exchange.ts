@@ -87,7 +87,7 @@ export class LeanExchange implements Exchange {
     const stream = this.#stream
     this.#listener = listener
     stream.on('error', ignore) // a broken stream is always followed by `close`
-    stream.on('close', () => this.#close())
+    stream.on('close', this.#onClose)
     if (this.#failure !== undefined) {
       this.#abort(this.#failure)
       return
@@ -168,11 +168,16 @@ export class LeanExchange implements Exchange {
     })
   }
 
-  /** Reads and drops what a caller sends that was answered before it had sent everything. */
+  /**
+   * Lets go of the stream. Its native handle keeps it alive through every young collection, and with it all that its
+   * listeners hold: left in place they cost a third of the CPU time of a small call. What a caller still sends that was
+   * answered before it had sent everything is read and dropped.
+   */
   #release(): void {
     const stream = this.#stream
+    stream.off('close', this.#onClose)
+    for (const event of OWN_EVENTS) stream.removeAllListeners(event)
     if (stream.readableEnded) return
-    stream.removeAllListeners('data')
     stream.resume()
     setImmediate(() => {
       if (!stream.readableEnded && !stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR)
@@ -232,6 +237,8 @@ export class LeanExchange implements Exchange {
     }
   }
 
+  readonly #onClose = (): void => this.#close()
+
   #close(): void {
     if (this.#over) return
     const failure = cancellation(this.deadlineMs)
@@ -250,5 +257,8 @@ export class LeanExchange implements Exchange {
     this.#listener?.cancel(failure)
   }
 }
+
+/** What the exchange alone listens to on its stream, and no more once it is answered. */
+const OWN_EVENTS = ['data', 'end', 'drain', 'wantTrailers'] as const
 
 const ignore = (): void => {}
