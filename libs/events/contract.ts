@@ -70,6 +70,19 @@ export function eventBusContract(subject: () => EventBusUnderTest): void {
     }
   })
 
+  test('2: subscriptions of one group to different topics get all of their own', async () => {
+    const topics = [unique('topic'), unique('topic')]
+    const bus = open()
+    const group = unique('group')
+    const readers = await Promise.all(topics.map((topic) => collect(bus, { topics: [topic], group })))
+    for (const topic of topics) await bus.publish(recordsOf(topic, 0, 40))
+    await Promise.all(readers.map((reader) => reader.caughtUp()))
+    for (const [index, reader] of readers.entries()) {
+      expect(reader.values().toSorted(byNumber)).toEqual(numbers(0, 40))
+      expect(new Set(reader.records.map(({ topic }) => topic))).toEqual(new Set([topics[index]]))
+    }
+  })
+
   test('4: the readers of a group share the partitions, and what one leaves another takes', async () => {
     const topic = unique('topic')
     const group = unique('group')

@@ -34,12 +34,20 @@ const maxWaitMs = 250
 const reachPollMs = 25
 const log = logger('slipway.events.kafka')
 
+/**
+ * The consumer group in Kafka. Its name has the topics in it: kafkajs deals all partitions that anybody in a group asked
+ * for to all of its members, so two subscriptions of one group to different topics would lose half of each.
+ */
+function kafkaGroupOf({ group, topics }: Pick<SubscribeOptions, 'group' | 'topics'>): string {
+  return `${group}.${topics.toSorted().join('+')}`
+}
+
 /** Joins the group and starts to read; waits for the cluster as long as it takes. */
 export async function subscribeKafka(
   { kafka, admin, delivery, times, closed }: KafkaReaderParts,
   options: SubscribeOptions,
 ): Promise<Subscription> {
-  const { group } = options
+  const group = kafkaGroupOf(options)
   const topics = [...options.topics]
   const stopping = new AbortController()
   const signal = AbortSignal.any([stopping.signal, closed])
