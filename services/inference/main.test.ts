@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { ConfigError } from '@slipway/config'
 import { mlpModel } from '@slipway/onnx'
 import { GRPCInferenceService, type ModelInferResponse } from '@slipway/proto/inference/grpc_service'
@@ -181,6 +185,30 @@ describe('the inference service', () => {
     registry.addVersion(version(2), model(2))
     registry.setAlias(CHAMPION, version(2))
     await becomes(2)
+  })
+
+  test('serves again after kill -9, what it had said was loaded included', async () => {
+    const { name } = registry.addVersion(version(1), model(1))
+    const env = {
+      SLIPWAY_DATA_DIR: directory,
+      SLIPWAY_LISTEN: '127.0.0.1:0',
+      SLIPWAY_REGISTRY_ADDRESS: registry.address,
+    }
+    const child = spawn(process.execPath, [fileURLToPath(new URL('./main.ts', import.meta.url))], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const [line] = await once(createInterface(child.stderr), 'line')
+    const { address } = JSON.parse(String(line)) as { address: string }
+    const remote = createClient(ModelControlService, { address })
+    expect(await remote.loadVersion({ name })).toMatchObject({ state: LoadState.READY })
+    child.kill('SIGKILL')
+    remote.close()
+    await once(child, 'exit')
+    await registry.stop()
+    await open({ SLIPWAY_REGISTRY_ADDRESS: '127.0.0.1:1' })
+    await becomes(1)
+    registry = await startFakeRegistry()
   })
 
   test('lets a version go on request, but not one that an alias points to', async () => {
