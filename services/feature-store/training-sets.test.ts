@@ -1,3 +1,6 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { create } from '@bufbuild/protobuf'
 import { DurationSchema } from '@bufbuild/protobuf/wkt'
 import { AsOf } from '@slipway/proto/slipway/features/v1/feature_store_service'
@@ -29,6 +32,15 @@ beforeEach(async () => {
   await defineTraffic(store)
 })
 afterEach(() => store.stop())
+
+/** Numbers from 0 to 1, the same for the same seed: a linear congruential generator. */
+function createRandom(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return state / 2 ** 32
+  }
+}
 
 const failureOf = async (work: Promise<unknown>): Promise<Failure> =>
   await work.then(
@@ -70,6 +82,37 @@ test('a correction that became known later is not in a training set, unless it i
   const event = { spineDigest, featureService, asOf: AsOf.EVENT }
   const all = await readDataset(store, await createTrainingSet(store, event))
   expect(all.map(({ flights }) => flights)).toEqual([2n, 2n])
+})
+
+test('no value of a training set was known later than its row, and by event time some are', async () => {
+  const view = await store.client.getFeatureView({ name: 'featureViews/traffic' })
+  const features = [...view.features, create(FeatureSchema, { name: 'known', type: ValueType.TIMESTAMP })]
+  await store.client.updateFeatureView({ featureView: { ...view, features } })
+  const service = { name: featureService, features: ['traffic:known'] }
+  await store.client.updateFeatureService({ featureService: service })
+  const random = createRandom(20_010_101)
+  const airports = ['SEA', 'SFO', 'LAX']
+  const rows = Array.from({ length: 3000 }, (_, place) => {
+    const event = Math.floor(random() * 10_000)
+    const created = event + Math.floor(random() * 600) - 100
+    const row = trafficRow(airports[place % 3] ?? '', event, {}, created)
+    return { ...row, sequence: BigInt(place), values: { known: value.time(at(created)) } }
+  })
+  expect((await store.client.writeFeatures({ rows })).rejected).toEqual([])
+  const spine = Array.from({ length: 3000 }, (_, place): [string, number] => [
+    airports[place % 3] ?? '',
+    random() * 10_000,
+  ])
+  const spineDigest = await uploadSpineOf(store, spine)
+  const leaks = async (asOf: AsOf) => {
+    const dataset = await createTrainingSet(store, { spineDigest, featureService, asOf })
+    const found = await readDataset(store, dataset)
+    expect(found.filter(({ known__status: status }) => status === 'PRESENT').length).toBeGreaterThan(2500)
+    return found.filter(({ known, event_time: time }) => known instanceof Date && time instanceof Date && known > time)
+      .length
+  }
+  expect(await leaks(AsOf.KNOWN)).toBe(0)
+  expect(await leaks(AsOf.EVENT)).toBeGreaterThan(500)
 })
 
 test('the ttl counts to the microsecond, and its bound is still fresh', async () => {
@@ -297,4 +340,44 @@ test('a download goes on from an offset, and says how large the file is at its e
     })(),
   )
   expect(other.code).toBe(Code.NOT_FOUND)
+})
+
+test('a call that is cancelled stops the work, leaves nothing, and the same request can be made again', async () => {
+  await store.client.writeFeatures({ rows: [trafficRow('SEA', 10, { flights: 1n })] })
+  const bytes = await parquetOf(
+    `select 'SEA' as origin, make_timestamp(r) as event_time, random() as x from range(100000) t(r)`,
+  )
+  const spineDigest = await uploadSpine(store, bytes)
+  const controller = new AbortController()
+  const cancelled = await failureOf(
+    (async () => {
+      const call = store.client.createTrainingSet({ spineDigest, featureService }, { signal: controller.signal })
+      for await (const { stage } of call) if (stage !== 'collecting rows') controller.abort()
+    })(),
+  )
+  expect(cancelled.code).toBe(Code.CANCELLED)
+  await expect.poll(() => readdirSync(join(store.directory, 'feature-store', 'work'))).toEqual(['duckdb'])
+  expect((await store.client.listDatasets({})).datasets).toEqual([])
+  expect((await createTrainingSet(store, { spineDigest, featureService })).rowCount).toBe(100_000n)
+})
+
+test('datasets that were made in the same microsecond are listed once each, page by page', async () => {
+  const names: string[] = []
+  for (let second = 0; second < 5; second++) {
+    const spineDigest = await uploadSpineOf(store, [['SEA', second]])
+    names.push((await createTrainingSet(store, { spineDigest, featureService })).name)
+  }
+  await store.restart(async () => {
+    const database = new DatabaseSync(join(store.directory, 'feature-store', 'definitions.db'))
+    database.exec('update datasets set create_micros = 1')
+    database.close()
+  })
+  const listed: string[] = []
+  let pageToken = ''
+  do {
+    const page = await store.client.listDatasets({ pageSize: 2, pageToken })
+    listed.push(...page.datasets.map(({ name }) => name))
+    pageToken = page.nextPageToken
+  } while (pageToken !== '')
+  expect(listed).toEqual(names.sort())
 })

@@ -20,8 +20,11 @@ type Task =
 
 const maxAttempts = 2
 
-/** Makes the store; no process is started yet. */
-export function openDuckDbOfflineStore(limits: WorkerLimits): OfflineStore {
+/** Makes the store; no process is started yet. `onStart` is told the id of each one that is. */
+export function openDuckDbOfflineStore(
+  limits: WorkerLimits,
+  onStart: (pid: number | undefined) => void = () => undefined,
+): OfflineStore {
   mkdirSync(limits.tempDirectory, { recursive: true })
   const turns = createTurns()
   let child: ChildProcess | undefined
@@ -40,6 +43,7 @@ export function openDuckDbOfflineStore(limits: WorkerLimits): OfflineStore {
     }
     started.once('exit', gone).on('error', gone)
     child = started
+    onStart(started.pid)
     return started
   }
   const run = async (task: Task, onProgress: OnProgress, signal?: AbortSignal): Promise<WorkerResult> => {
