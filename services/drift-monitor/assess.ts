@@ -46,7 +46,7 @@ export function assess(snapshot: Snapshot): VersionAssessment[] {
   const pThreshold = thresholdOf(policy, watched.flat().length)
   const look = { startHour, endHour, revision: snapshot.revision, complete: snapshot.firstHour <= startHour }
   return present.map(({ baseline, panes }, index) => {
-    const range = { startHour, endHour, blockHours: policy.lookHours, cellCount: baseline.cellCount }
+    const range = { startHour, endHour, cellCount: baseline.cellCount }
     const window = windowCounts(panes, traffic, range)
     const columns = watched[index] ?? []
     return {

@@ -1,5 +1,13 @@
 /** Reads the bus: logged predictions and feedback, each batch in one transaction with what follows from it. */
-import { consume, type Event, type EventBus, Poison, type Subscription, topics } from '@slipway/events'
+import {
+  consume,
+  type Event,
+  type EventBus,
+  type HandleContext,
+  Poison,
+  type Subscription,
+  topics,
+} from '@slipway/events'
 import type { Incident } from '@slipway/proto/slipway/drift/v1/monitor'
 import type {
   FeedbackRecordedSchema,
@@ -57,11 +65,17 @@ export function startConsumers(options: ConsumersOptions): Consumers {
   }
   const started = Promise.all([
     keep(async () => {
-      const handle = async (events: PredictionEvents) => await onPredictions(options, events)
+      const handle = async (events: PredictionEvents, { signal }: HandleContext) => {
+        await onPredictions(options, events)
+        await linger(events.length, signal)
+      }
       return await consume(bus, topics.predictions, { group, handle })
     }),
     keep(async () => {
-      const handle = async (events: FeedbackEvents) => await onFeedback(options, events)
+      const handle = async (events: FeedbackEvents, { signal }: HandleContext) => {
+        await onFeedback(options, events)
+        await linger(events.length, signal)
+      }
       return await consume(bus, topics.feedback, { group, handle })
     }),
   ])
@@ -76,6 +90,11 @@ export function startConsumers(options: ConsumersOptions): Consumers {
       for (const subscription of running) await subscription.stop()
     },
   }
+}
+
+/** Lets a trickle gather, so that it costs a few commits a second and not one a record. */
+async function linger(records: number, signal: AbortSignal): Promise<void> {
+  if (records < limits.lingerBelowRecords) await pause(limits.lingerMs, signal)
 }
 
 async function subscribed(

@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf'
+import { VerdictState } from '@slipway/proto/slipway/drift/v1/monitor'
 import { FeatureStatus, PredictionLoggedSchema } from '@slipway/proto/slipway/events/v1/prediction'
 import { FeatureSource, FeatureType, ModelVersionSchema, ReferenceKind } from '@slipway/proto/slipway/registry/v1/model'
 import { createRandom, emptyCounts, numericReference, type Random } from '@slipway/stats'
@@ -149,6 +150,49 @@ describe('on real flights', () => {
       }
     },
   )
+
+  test('a rollout opens nothing, for the new version or the old, at whatever hour it begins', () => {
+    const firstDay = Date.parse('2001-02-05') / 86_400_000
+    const random = createRandom('rollout')
+    const days = (from: number, count: number, perDay: number) =>
+      Array.from({ length: count }, (_, day) => sample(random, from + day, perDay)).flat()
+    const [old, next] = ['old', 'new'].map((digest) => ({
+      ...baselineFrom(days(firstDay, REFERENCE_DAYS, REFERENCE_PER_DAY)),
+      digest,
+    }))
+    if (old === undefined || next === undefined) throw new Error('two baselines')
+    const liveDay = firstDay + REFERENCE_DAYS
+    const rows = days(liveDay, 4, LIVE_PER_DAY).map((row) => ({ row, chance: random.uniform() }))
+    const hourInto = ({ timeMicros }: FlightRow) => Number(timeMicros) / 3.6e9 - liveDay * 24
+    for (let startHour = 24.3; startHour < 48; startHour += 3) {
+      const isNext = ({ row, chance }: (typeof rows)[number]) =>
+        chance < (hourInto(row) < startHour ? 0 : hourInto(row) < startHour + 9 ? 0.05 : 1)
+      const versions = [
+        {
+          baseline: old,
+          panes: panesOf(
+            old,
+            rows.filter((each) => !isNext(each)).map(({ row }) => row),
+          ),
+        },
+        {
+          baseline: next,
+          panes: panesOf(
+            next,
+            rows.filter(isNext).map(({ row }) => row),
+          ),
+        },
+      ]
+      const states = Array.from({ length: 4 * 8 }, (_, look) =>
+        assess({ versions, firstHour: liveDay * 24, endHour: liveDay * 24 + 3 * (look + 1), revision: 0, policy })
+          .flatMap(({ baseline, verdicts }) =>
+            verdicts.map(({ name, state }) => ({ digest: baseline.digest, name, state })),
+          )
+          .filter(({ state }) => state === VerdictState.DRIFT),
+      )
+      expect(states.flat(), `from hour ${startHour}`).toEqual([])
+    }
+  })
 
   test('without calibration, as with a reference of three weeks, clean days do alarm, and the verdicts say why', () => {
     const firstDay = Date.parse('2001-02-05') / 86_400_000

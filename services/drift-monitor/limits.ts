@@ -12,6 +12,10 @@ export const limits = {
   rowsPerStatement: 500,
   /** Events published at once. */
   outboxBatch: 256,
+  /** Batches smaller than this are followed by a pause in which more can gather. */
+  lingerBelowRecords: 250,
+  /** Length of that pause. */
+  lingerMs: 100,
   /** Wait before the bus is tried again at the start. */
   subscribeRetryMs: 1000,
   /** Longest silence of a watch. */

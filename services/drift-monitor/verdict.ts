@@ -16,7 +16,7 @@ import { timestampOfHour } from './time.ts'
 import type { WindowCounts } from './window.ts'
 
 /** Share of the endpoint's traffic that a version may have missed in a window that is judged all the same. */
-const UNCOVERED_MAX = 0.1
+const UNCOVERED_MAX = 0.02
 
 /** What a look is about. */
 export interface Look {
@@ -117,7 +117,7 @@ function test(
 function whyInsufficient(window: WindowCounts, look: Look, policy: Policy): string {
   if (!look.complete) return 'the endpoint has been watched for less than a window'
   if (window.uncovered > UNCOVERED_MAX)
-    return `the version answered nothing in hours with ${Math.round(window.uncovered * 100)} % of the traffic`
+    return `the version answered next to nothing in hours with ${Math.round(window.uncovered * 100)} % of the traffic`
   if (window.effectiveRows < policy.minimumRows)
     return `${window.rows} rows, worth ${Math.floor(window.effectiveRows)}; ${policy.minimumRows} are needed`
   return ''

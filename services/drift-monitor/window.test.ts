@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { windowCounts } from './window.ts'
 
-const range = { startHour: 0, endHour: 6, blockHours: 3, cellCount: 2 }
+const range = { startHour: 0, endHour: 6, cellCount: 2 }
 const pane = (hour: number, counts: [number, number], samplingRate = 1) => ({
   hour,
   samplingRate,
@@ -25,23 +25,26 @@ describe('window', () => {
     })
   })
 
-  test('rows that crowd in the hours after a rollout are weighted to the hours of the whole traffic', () => {
-    const panes = [pane(1, [10, 0]), pane(4, [0, 90])]
+  test('rows that crowd in the hours after a step of a rollout are weighted to the hours of the whole traffic', () => {
+    const panes = [pane(1, [30, 0]), pane(4, [0, 90])]
     const traffic = [
       { hour: 1, weight: 100 },
       { hour: 4, weight: 100 },
     ]
-    const { weighted, effectiveRows } = windowCounts(panes, traffic, range)
+    const { weighted, effectiveRows, uncovered } = windowCounts(panes, traffic, range)
     expect(weighted[0]).toBeCloseTo(weighted[1] ?? 0, 10)
-    expect(effectiveRows).toBeCloseTo(36, 10)
+    expect(effectiveRows).toBeCloseTo(90, 10)
+    expect(uncovered).toBe(0)
   })
 
-  test('hours in which the version answered nothing are told', () => {
+  test('hours in which the version answered next to nothing are told, and their rows have no weight', () => {
     const traffic = [
       { hour: 1, weight: 30 },
       { hour: 4, weight: 70 },
     ]
-    expect(windowCounts([pane(4, [7, 0])], traffic, range).uncovered).toBeCloseTo(0.3, 12)
+    const { uncovered, weighted } = windowCounts([pane(1, [2, 0]), pane(4, [0, 70])], traffic, range)
+    expect(uncovered).toBeCloseTo(0.3, 12)
+    expect(weighted).toEqual([0, 70])
     expect(windowCounts([], traffic, range)).toMatchObject({ uncovered: 1, rows: 0, effectiveRows: 0 })
   })
 

@@ -2,10 +2,10 @@
  * A trailing window of one version, put together from hourly counts.
  *
  * A version rarely answers the same share of the traffic all the time: during a rollout its rows crowd in the hours after
- * each step, and hour of day would seem to drift. So rows are weighted until the version's share of each block of hours
- * is that of the endpoint's whole traffic, and the window is judged only where the version has rows to weight. Rows
- * logged at different sampling rates are weighted by the inverse of their rate. What the weights cost shows in the
- * effective size (Kish), which every test uses.
+ * each step, and the hour of day would seem to drift. So each hour of the version is weighted to what the hour is of the
+ * endpoint's whole traffic; an hour in which it answered far less than it does on the whole cannot be made up for by
+ * weights, and too much traffic in such hours means that the window cannot be judged. Rows logged at different sampling
+ * rates are weighted by the inverse of their rate. What weights cost shows in the effective size (Kish).
  */
 import { addCounts, emptyCounts } from '@slipway/stats'
 
@@ -31,32 +31,36 @@ export interface WindowCounts {
   /** Counts of weighted rows, scaled to add up to the effective size. */
   readonly weighted: readonly number[]
   readonly effectiveRows: number
-  /** Share of the endpoint's traffic that lies in blocks of hours in which the version has no row, 0 to 1. */
+  /** Share of the endpoint's traffic that lies in hours in which the version answered next to nothing, 0 to 1. */
   readonly uncovered: number
 }
 
-/** Puts the window of hours `[startHour, endHour)` together; blocks are `blockHours` long and end with the window. */
+/** An hour is covered when the version's share in it is at least this part of its share in the whole window. */
+const COVERED_SHARE_MIN = 0.25
+
+/** Puts the window of hours `[startHour, endHour)` together. */
 export function windowCounts(
   panes: readonly Pane[],
   traffic: readonly HourTraffic[],
-  window: { startHour: number; endHour: number; blockHours: number; cellCount: number },
+  window: { startHour: number; endHour: number; cellCount: number },
 ): WindowCounts {
   const inside = ({ hour }: { hour: number }) => hour >= window.startHour && hour < window.endHour
-  const blockOf = (hour: number) => Math.floor((hour - window.startHour) / window.blockHours)
-  const endpointByBlock = new Map<number, number>()
-  for (const { hour, weight } of traffic.filter(inside)) addTo(endpointByBlock, blockOf(hour), weight)
-  const versionByBlock = new Map<number, number>()
   const used = panes.filter(inside)
-  for (const { hour, rows, samplingRate } of used) addTo(versionByBlock, blockOf(hour), rows / samplingRate)
+  const ofEndpoint = new Map<number, number>()
+  for (const { hour, weight } of traffic.filter(inside)) addTo(ofEndpoint, hour, weight)
+  const ofVersion = new Map<number, number>()
+  for (const { hour, rows, samplingRate } of used) addTo(ofVersion, hour, rows / samplingRate)
+  const share = sumOf(ofVersion.values()) / sumOf(ofEndpoint.values())
+  const isCovered = (hour: number) =>
+    (ofVersion.get(hour) ?? 0) >= COVERED_SHARE_MIN * share * (ofEndpoint.get(hour) ?? Number.POSITIVE_INFINITY)
+  const weightOf = ({ hour, samplingRate }: Pane) =>
+    isCovered(hour) ? (ofEndpoint.get(hour) ?? 0) / (ofVersion.get(hour) ?? 1) / samplingRate : 0
 
-  const endpointTotal = sumOf(endpointByBlock.values())
-  const covered = sumOf([...endpointByBlock].filter(([block]) => versionByBlock.has(block)).map(([, weight]) => weight))
   const counts = emptyCounts(window.cellCount)
   const weighted = emptyCounts(window.cellCount)
   let [rows, weights, squares] = [0, 0, 0]
   for (const pane of used) {
-    const block = blockOf(pane.hour)
-    const weight = (endpointByBlock.get(block) ?? 0) / (versionByBlock.get(block) ?? 1) / pane.samplingRate
+    const weight = weightOf(pane)
     addCounts(counts, pane.counts)
     pane.counts.forEach((count, cell) => {
       weighted[cell] = (weighted[cell] ?? 0) + count * weight
@@ -67,12 +71,13 @@ export function windowCounts(
   }
   const effectiveRows = squares > 0 ? (weights * weights) / squares : 0
   const scale = weights > 0 ? effectiveRows / weights : 0
+  const uncovered = sumOf([...ofEndpoint].filter(([hour]) => !isCovered(hour)).map(([, weight]) => weight))
   return {
     rows,
     counts,
     weighted: weighted.map((count) => count * scale),
     effectiveRows,
-    uncovered: endpointTotal > 0 ? 1 - covered / endpointTotal : 1,
+    uncovered: rows > 0 ? uncovered / sumOf(ofEndpoint.values()) : 1,
   }
 }
 
