@@ -651,7 +651,7 @@ export type GetOnlineFeaturesRequest = Message<"slipway.features.v1.GetOnlineFea
   } | { case: undefined; value?: undefined };
 
   /**
-   * The entities, one row each.
+   * The entities, one row each; rows times features are 262144 at most.
    *
    * @generated from field: repeated slipway.features.v1.EntityRow entity_rows = 3;
    */
@@ -932,15 +932,15 @@ export const GetSpineUploadRequestSchema: GenMessage<GetSpineUploadRequest> = /*
  */
 export type CreateTrainingSetRequest = Message<"slipway.features.v1.CreateTrainingSetRequest"> & {
   /**
-   * Digest of the uploaded spine: a Parquet file with a column for each join key, one of the times, and any others
-   * (labels among them), which are kept as they are.
+   * Digest of the uploaded spine: a Parquet file with a column for each join key, of the key's own type (an integer of any
+   * width for INT64), one of the times, and any others (labels among them), which are kept as they are.
    *
    * @generated from field: string spine_digest = 1;
    */
   spineDigest: string;
 
   /**
-   * The spine's column of times, of type TIMESTAMP. Empty: `event_time`.
+   * The spine's column of times, of type TIMESTAMP, with or without a time zone, in every row. Empty: `event_time`.
    *
    * @generated from field: string time_column = 2;
    */
@@ -961,7 +961,8 @@ export type CreateTrainingSetRequest = Message<"slipway.features.v1.CreateTraini
   asOf: AsOf;
 
   /**
-   * Only rows that were created before this moment are looked at, so that a later run gives the same set. Unset: now.
+   * Only rows that were created before this moment are looked at. Unset: all that are there. Rows that arrive later may
+   * claim an earlier created time: `revision` keeps them out.
    *
    * @generated from field: google.protobuf.Timestamp created_before = 5;
    */
@@ -976,7 +977,7 @@ export type CreateTrainingSetRequest = Message<"slipway.features.v1.CreateTraini
 
   /**
    * Only rows that the store had received up to this revision (`Dataset.revision`) are looked at, whatever created
-   * times later rows claim. 0: all.
+   * times later rows claim; INVALID_ARGUMENT when the store is not there yet. 0: all.
    *
    * @generated from field: int64 revision = 7;
    */
@@ -1615,8 +1616,8 @@ export const FeatureStoreService: GenService<{
   },
   /**
    * Makes a training set and streams its progress; the last message carries the dataset. The same request gives the
-   * same dataset again. A call that is cancelled or breaks off stops the work; the same request goes on after the views
-   * that were joined already. A dataset is never seen half done.
+   * same dataset again. A call that is cancelled or breaks off stops the work and leaves nothing. RESOURCE_EXHAUSTED
+   * while too many are made or wait.
    *
    * @generated from rpc slipway.features.v1.FeatureStoreService.CreateTrainingSet
    */

@@ -103,7 +103,7 @@ export type FeatureView = Message<"slipway.features.v1.FeatureView"> & {
   features: Feature[];
 
   /**
-   * How old a row may be to count, the bound included. Unset or 0: any age.
+   * How old a row may be to count, the bound included; whole microseconds. Unset or 0: any age.
    *
    * @generated from field: google.protobuf.Duration ttl = 4;
    */
@@ -202,7 +202,8 @@ export type FeatureService = Message<"slipway.features.v1.FeatureService"> & {
   name: string;
 
   /**
-   * The features, `{view}:{feature}`, in the order in which values are answered.
+   * The features, `{view}:{feature}`, in the order in which values are answered. No two may have columns of one name in a
+   * training set, for example features `x` and `x__status`.
    *
    * @generated from field: repeated string features = 2;
    */

@@ -43,7 +43,7 @@ export type Value = Message<"slipway.features.v1.Value"> & {
     case: "int64Value";
   } | {
     /**
-     * A 64-bit floating-point number; NaN and infinities are values, not nulls.
+     * A 64-bit floating-point number; NaN and infinities are values, not nulls. -0 is kept as 0.
      *
      * @generated from field: double double_value = 3;
      */
