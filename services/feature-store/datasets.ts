@@ -28,7 +28,7 @@ import type { JoinTask, OfflineStore } from './offline-store/offline-store.ts'
 import type { Parts } from './parts.ts'
 import { createProgressQueue } from './progress-queue.ts'
 import { visibilityOf } from './reads.ts'
-import { notFound } from './refusals.ts'
+import { busy, notFound } from './refusals.ts'
 import type { Schema } from './schema.ts'
 import { type Clock, isValidTimestamp, microsFromTimestamp, timestampFromMicros } from './time.ts'
 
@@ -49,9 +49,14 @@ type Progress = MessageInitShape<typeof CreateTrainingSetResponseSchema>
 const fileName = 'training-set.parquet'
 const latestMicros = 2n ** 63n - 1n
 
+/** Training sets that are made or wait at a time; each keeps a copy of its spine on disk meanwhile. */
+export const maxMaking = 16
+const retryAfterMs = 5000
+
 /** All datasets. */
 export class Datasets {
   readonly #options: DatasetsOptions
+  #making = 0
 
   constructor(options: DatasetsOptions) {
     this.#options = options
@@ -70,11 +75,17 @@ export class Datasets {
       return
     }
     yield { percent: 0, stage: 'collecting rows' }
+    if (this.#making >= maxMaking) throw busy('training sets', maxMaking, retryAfterMs)
     const progress = createProgressQueue<Progress>()
     const making = this.#make(request, service, requestKey, signal, (percent, stage) =>
       progress.push({ percent, stage }),
     )
-    making.then(progress.end, progress.end)
+    this.#making += 1
+    const end = () => {
+      this.#making -= 1
+      progress.end()
+    }
+    making.then(end, end)
     yield* progress.items()
     yield { percent: 100, stage: 'done', dataset: await making }
   }

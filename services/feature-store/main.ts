@@ -112,7 +112,7 @@ async function dropOrphans(
   const known = new Set(views.versions().map(({ tableId }) => tableId))
   for (const tableId of tableIds.filter((id) => !known.has(id))) {
     await online.drop(tableId)
-    await parts.drop(tableId)
+    parts.drop(tableId)
   }
 }
 

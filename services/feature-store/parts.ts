@@ -2,7 +2,7 @@
  * Moves rows from the journal into Parquet parts, in the background and before every training set.
  *
  * 1. A part has the columns of the view's newest version, whichever version is asked for: no value is left behind.
- * 2. One flush or drop runs at a time, so a part is never recorded for a view that is gone.
+ * 2. A part that is finished when its view is gone is not recorded.
  * 3. A file that no record names is a leftover of a process that was killed; it goes at the next start.
  */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs'
@@ -76,22 +76,26 @@ export class Parts {
     }
   }
 
-  /** Removes the rows and parts of a view. */
-  async drop(tableId: number): Promise<void> {
+  /** Removes the rows and parts of a view that is gone. */
+  drop(tableId: number): void {
     const { journal, directory } = this.#options
-    await this.#turns.take(async () => {
-      for (const path of journal.drop(tableId)) rmSync(join(directory, path), { force: true })
-    })
+    for (const path of journal.drop(tableId)) rmSync(join(directory, path), { force: true })
   }
 
   async #flush(tableId: number, lastRevision: bigint, signal?: AbortSignal): Promise<void> {
-    const { journal, offline, databasePath, directory, views } = this.#options
+    const { journal, offline, databasePath, directory } = this.#options
     await this.#turns.take(async () => {
       if (!journal.isPending(tableId, lastRevision)) return
-      const view = views().find((one) => one.tableId === tableId)
+      const view = this.#view(tableId)
       if (view === undefined) return
       const part = await offline.flush({ databasePath, view, lastRevision, directory })
-      if (part !== undefined) journal.replace(part)
+      if (part === undefined) return
+      if (this.#view(tableId) === undefined) rmSync(join(directory, part.path), { force: true })
+      else journal.replace(part)
     }, signal)
+  }
+
+  #view(tableId: number): ViewVersion | undefined {
+    return this.#options.views().find((view) => view.tableId === tableId)
   }
 }

@@ -26,6 +26,12 @@ export function stopped(): Failure {
   return new Failure(Code.UNAVAILABLE, 'STOPPING', 'the feature store stops; try again')
 }
 
+/** So much is being done already that more would only wait. */
+export function busy(what: string, most: number, retryAfterMs: number): Failure {
+  const message = `${most} ${what} are being made or wait already; try again later`
+  return new Failure(Code.RESOURCE_EXHAUSTED, 'TOO_MANY_AT_ONCE', message, { retryAfterMs })
+}
+
 /** Something cannot go while another thing needs it. */
 export function inUse(name: string, user: string): Failure {
   return new Failure(Code.FAILED_PRECONDITION, 'IN_USE', `${name} is used by ${user}`, { metadata: { name, user } })

@@ -117,7 +117,7 @@ async function deleteFeatureView({ views, services, online, parts }: FeatureStor
   if (user !== undefined) throw inUse(name, user)
   const { message, version } = await views.remove(name, etag)
   await online.drop(version.tableId)
-  await parts.drop(version.tableId)
+  parts.drop(version.tableId)
   return message
 }
 

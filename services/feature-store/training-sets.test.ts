@@ -5,15 +5,17 @@ import { create } from '@bufbuild/protobuf'
 import { DurationSchema } from '@bufbuild/protobuf/wkt'
 import { AsOf } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import { FeatureSchema } from '@slipway/proto/slipway/features/v1/feature_view'
-import { ValueType } from '@slipway/proto/slipway/features/v1/value'
+import { type Value, ValueType } from '@slipway/proto/slipway/features/v1/value'
 import { Code, type Failure } from '@slipway/rpc'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { maxMaking } from './datasets.ts'
 import {
   at,
   createTrainingSet,
   defineTraffic,
   downloadDataset,
   parquetOf,
+  type RowInit,
   readDataset,
   startTestStore,
   type TestStore,
@@ -380,4 +382,76 @@ test('datasets that were made in the same microsecond are listed once each, page
     pageToken = page.nextPageToken
   } while (pageToken !== '')
   expect(listed).toEqual(names.sort())
+})
+
+test('values of all types come out of a training set as they went in', async () => {
+  const types = ['BOOL', 'INT64', 'DOUBLE', 'STRING', 'BYTES', 'TIMESTAMP'] as const
+  await store.client.createEntity({ entity: { name: 'entities/id', joinKey: 'id', type: ValueType.INT64 } })
+  await store.client.createFeatureView({
+    featureView: {
+      name: 'featureViews/all',
+      entities: ['entities/id'],
+      features: types.map((type) => ({ name: `f_${type.toLowerCase()}`, type: ValueType[type] })),
+    },
+  })
+  const names = types.map((type) => `all:f_${type.toLowerCase()}`)
+  await store.client.createFeatureService({ featureService: { name: 'featureServices/all', features: names } })
+  const row = (id: bigint, values: Record<string, Value>): RowInit => {
+    const eventTime = timestampFromMicros(-10n)
+    return {
+      featureView: 'featureViews/all',
+      entityKeys: { id: value.int64(id) },
+      eventTime,
+      createdTime: eventTime,
+      values,
+    }
+  }
+  const large = 2n ** 53n + 1n
+  const full = {
+    f_bool: value.bool(false),
+    f_int64: value.int64(-(2n ** 63n)),
+    f_double: value.double(Number.NaN),
+    f_string: value.text("Zürich '✈'"),
+    f_bytes: value.bytes(new Uint8Array([0, 255])),
+    f_timestamp: value.time(-1n),
+  }
+  await store.client.writeFeatures({ rows: [row(large, full), row(large - 1n, {})] })
+  const spineDigest = await uploadSpine(
+    store,
+    await parquetOf(`select id, make_timestamp(-10) as event_time from (values (${large}), (${large - 1n})) t(id)`),
+  )
+  const dataset = await createTrainingSet(store, { spineDigest, featureService: 'featureServices/all' })
+  const [found, empty] = await readDataset(store, dataset)
+  expect(found).toMatchObject({
+    id: large,
+    f_bool: false,
+    f_int64: -(2n ** 63n),
+    f_double: Number.NaN,
+    f_string: "Zürich '✈'",
+    f_timestamp__status: 'PRESENT',
+  })
+  expect(Array.from((found?.f_bytes ?? []) as Uint8Array)).toEqual([0, 255])
+  expect(empty).toMatchObject({
+    id: large - 1n,
+    f_bool: null,
+    f_bool__status: 'NULL_VALUE',
+    f_bytes__status: 'NULL_VALUE',
+  })
+})
+
+test('an empty spine gives an empty training set with all columns', async () => {
+  const bytes = await parquetOf(`select 'SEA' as origin, make_timestamp(0) as event_time where false`)
+  const spineDigest = await uploadSpine(store, bytes)
+  expect((await createTrainingSet(store, { spineDigest, featureService })).rowCount).toBe(0n)
+})
+
+test('more training sets at once than are allowed are refused, with the time to wait', async () => {
+  await store.client.writeFeatures({ rows: [trafficRow('SEA', 10, { flights: 1n })] })
+  const spineDigest = await uploadSpineOf(store, [['SEA', 20]])
+  const all = await Promise.allSettled(
+    Array.from({ length: maxMaking + 2 }, () => createTrainingSet(store, { spineDigest, featureService })),
+  )
+  const refused = all.flatMap((one) => (one.status === 'rejected' ? [one.reason as Failure] : []))
+  expect(refused.length).toBeGreaterThan(0)
+  expect(refused[0]).toMatchObject({ code: Code.RESOURCE_EXHAUSTED, retryAfterMs: 5000 })
 })
