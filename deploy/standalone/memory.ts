@@ -1,10 +1,12 @@
-/** Memory of this process and everything that it started, sampled. */
+/**
+ * Resident memory of this process and everything that it started, sampled. Pages that several processes share, the
+ * runtime's own code above all, are counted once: the sum of the kernel's proportional set sizes.
+ */
 import { readdir, readFile } from 'node:fs/promises'
 
-const sampleEveryMs = 500
-const pageBytes = 4096
+const sampleEveryMs = 1_000
 
-/** Samples until stopped; `peakBytes` is the highest sum of resident memory seen. */
+/** Samples until stopped; `peakBytes` is the highest sum seen. */
 export function watchPeakMemory(): { peakBytes(): number; stop(): void } {
   let peakBytes = process.memoryUsage.rss()
   const sample = async () => {
@@ -29,13 +31,13 @@ async function residentBytesOfTree(root: number): Promise<number> {
     for (const { pid, parent } of processes) if (tree.has(parent)) tree.add(pid)
     grown = tree.size > before
   }
-  return processes.filter(({ pid }) => tree.has(pid)).reduce((sum, { residentBytes }) => sum + residentBytes, 0)
+  const bytes = await Promise.all([...tree].map(residentBytesOf))
+  return bytes.reduce((sum, each) => sum + each, 0)
 }
 
 interface ProcessInfo {
   readonly pid: number
   readonly parent: number
-  readonly residentBytes: number
 }
 
 async function readProcesses(): Promise<ProcessInfo[]> {
@@ -45,11 +47,13 @@ async function readProcesses(): Promise<ProcessInfo[]> {
 }
 
 async function readProcess(pid: number): Promise<ProcessInfo> {
-  const [stat, statm] = await Promise.all([
-    readFile(`/proc/${pid}/stat`, 'utf8'),
-    readFile(`/proc/${pid}/statm`, 'utf8'),
-  ])
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
   // The name in parentheses may hold anything; what follows it is fixed: state, then the parent.
-  const parent = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
-  return { pid, parent, residentBytes: Number(statm.split(' ')[1]) * pageBytes }
+  return { pid, parent: Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) }
+}
+
+/** 0 for a process that has ended meanwhile. */
+async function residentBytesOf(pid: number): Promise<number> {
+  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '')
+  return Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024
 }
