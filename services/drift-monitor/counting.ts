@@ -47,16 +47,18 @@ export async function countPredictions(
   const inTime = options.logged.filter(({ prediction }) => hourOf(eventMicrosOf(prediction)) >= options.oldestHour)
   const fresh = await insertPredictions(transaction, options.monitor, inTime)
   await addPanes(transaction, options, fresh)
-  await addArrivals(transaction, options.monitor, fresh)
   await addVersions(transaction, options.monitor, fresh)
-  await transaction
+  const { batches } = await transaction
     .updateTable('monitors')
     .set({
       predictions: sql`predictions + ${fresh.length}`,
       too_late: sql`too_late + ${options.logged.length - inTime.length}`,
+      batches: sql`batches + 1`,
     })
     .where('monitor', '=', options.monitor)
-    .execute()
+    .returning('batches')
+    .executeTakeFirstOrThrow()
+  await addArrivals(transaction, options.monitor, fresh, batches)
   await applyLabels(
     transaction,
     options.monitor,
@@ -67,7 +69,7 @@ export async function countPredictions(
 
 /** The arrivals of an endpoint that its watermark follows from. */
 export async function readArrivals(transaction: Transaction<Schema>, monitor: string): Promise<Arrivals[]> {
-  const query = transaction.selectFrom('arrivals').select(['partition', 'hour', 'rows'])
+  const query = transaction.selectFrom('arrivals').select(['partition', 'hour', 'rows', 'batch'])
   return await query.where('monitor', '=', monitor).execute()
 }
 
@@ -140,18 +142,21 @@ async function addArrivals(
   transaction: Transaction<Schema>,
   monitor: string,
   fresh: readonly LoggedPrediction[],
+  batch: number,
 ): Promise<void> {
   const groups = Map.groupBy(fresh, ({ prediction, partition }) => `${partition} ${hourOf(eventMicrosOf(prediction))}`)
   if (groups.size === 0) return
   const rows = [...groups].map(([key, members]) => {
     const [partition = 0, hour = 0] = key.split(' ').map(Number)
-    return { monitor, partition, hour, rows: members.length }
+    return { monitor, partition, hour, rows: members.length, batch }
   })
   await transaction
     .insertInto('arrivals')
     .values(rows)
     .onConflict((conflict) =>
-      conflict.columns(['monitor', 'partition', 'hour']).doUpdateSet({ rows: sql`arrivals.rows + excluded.rows` }),
+      conflict
+        .columns(['monitor', 'partition', 'hour'])
+        .doUpdateSet({ rows: sql`arrivals.rows + excluded.rows`, batch }),
     )
     .execute()
 }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { dueLooks, watermarkHour } from './looks.ts'
 
-const rows = (partition: number, ...hours: (readonly [hour: number, rows: number])[]) =>
-  hours.map(([hour, count]) => ({ partition, hour, rows: count }))
+const rows = (partition: number, ...hours: (readonly [hour: number, rows: number, batch?: number])[]) =>
+  hours.map(([hour, count, batch = 0]) => ({ partition, hour, rows: count, batch }))
 
 describe('watermark', () => {
   test.each([
@@ -11,7 +11,9 @@ describe('watermark', () => {
     ['the last hour with rows', rows(0, [9, 50], [10, 3]), 10],
     ['one row far ahead moves nothing', rows(0, [10, 50], [900, 1]), 10],
     ['the slower of two partitions', [...rows(0, [10, 9]), ...rows(1, [7, 9])], 7],
-    ['a partition that fell silent a day ago is not waited for', [...rows(0, [40, 9]), ...rows(1, [7, 9])], 40],
+    ['a partition that waits for its turn is waited for', [...rows(0, [40, 9, 5]), ...rows(1, [7, 9, 4])], 7],
+    ['one that had nothing for a day and many batches is not', [...rows(0, [40, 9, 50]), ...rows(1, [7, 9, 4])], 40],
+    ['one that had nothing for many batches is, within a day', [...rows(0, [20, 9, 50]), ...rows(1, [7, 9, 4])], 7],
   ])('%s', (_, arrivals, wanted) => {
     expect(watermarkHour(arrivals)).toBe(wanted)
     expect(watermarkHour(arrivals.toReversed())).toBe(wanted)

@@ -55,6 +55,7 @@ export class Monitors {
           too_late: 0,
           labels_received: 0,
           labels_joined: 0,
+          batches: 0,
         })
         .execute()
       return { ...monitor, etag: '1' }

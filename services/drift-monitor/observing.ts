@@ -9,7 +9,7 @@ import { readArrivals } from './counting.ts'
 import { decodeCounts } from './counts.ts'
 import { readOpenIncidents, writeStep } from './incident-store.ts'
 import { type Findings, nextIncidents } from './incidents.ts'
-import { dueLooks, watermarkHour } from './looks.ts'
+import { dueLooks, isReached, watermarkHour } from './looks.ts'
 import { monitorOf } from './monitors.ts'
 import { type Policy, readPolicy } from './policy.ts'
 import type { Schema } from './schema.ts'
@@ -45,7 +45,8 @@ export async function observe(
   for (const endHour of amended) await amend(transaction, row.monitor, endHour)
   const firstHour = lastLook === undefined ? await readFirstHour(transaction, row.monitor) : lastLook
   const due = dueLooks(lastLook, watermark, firstHour, policy.lookHours)
-  const again = due.length === 0 && lastLook !== undefined && amended.includes(lastLook) ? [lastLook] : []
+  const isSettled = lastLook !== undefined && watermark !== undefined && isReached(lastLook, watermark)
+  const again = due.length === 0 && isSettled && amended.includes(lastLook) ? [lastLook] : []
   const changed: Incident[] = []
   for (const endHour of [...again, ...due]) {
     changed.push(...(await look(transaction, row, policy, endHour, context)))
@@ -57,7 +58,7 @@ export async function observe(
       .set({ last_look_hour: newest })
       .where('monitor', '=', row.monitor)
       .execute()
-    await purge(transaction, row.monitor, newest - context.retentionHours)
+    await purge(transaction, row.monitor, newest, context.retentionHours)
   }
   return changed
 }
@@ -201,12 +202,16 @@ async function amend(transaction: Transaction<Schema>, monitor: string, endHour:
 }
 
 /** Forgets what is older than retention, and arrivals that no watermark needs. */
-async function purge(transaction: Transaction<Schema>, monitor: string, oldestHour: number): Promise<void> {
-  const oldestMicros = Number(BigInt(oldestHour) * HOUR_MICROS)
-  const newest = transaction.selectFrom('arrivals').select(({ fn }) => fn.max('hour').as('hour'))
-  const { hour } = await newest.where('monitor', '=', monitor).executeTakeFirstOrThrow()
-  const arrivalsFrom = (hour ?? 0) - ARRIVALS_HOURS
+async function purge(
+  transaction: Transaction<Schema>,
+  monitor: string,
+  lookHour: number,
+  retentionHours: number,
+): Promise<void> {
+  const oldestHour = lookHour - retentionHours
+  const arrivalsFrom = lookHour - ARRIVALS_HOURS
   await transaction.deleteFrom('arrivals').where('monitor', '=', monitor).where('hour', '<', arrivalsFrom).execute()
+  const oldestMicros = Number(BigInt(oldestHour) * HOUR_MICROS)
   await transaction.deleteFrom('panes').where('monitor', '=', monitor).where('hour', '<', oldestHour).execute()
   await transaction.deleteFrom('amendments').where('monitor', '=', monitor).where('end_hour', '<', oldestHour).execute()
   const predictions = transaction.deleteFrom('predictions').where('monitor', '=', monitor)

@@ -14,6 +14,8 @@ export interface Schema {
     too_late: number
     labels_received: number
     labels_joined: number
+    /** Batches with rows of this endpoint. */
+    batches: number
   }
   /** What the registry said about a digest: a ModelVersion, or an empty one and why there is none. */
   baselines: { digest: string; message: Uint8Array; problem: string }
@@ -22,7 +24,7 @@ export interface Schema {
   /** Additive counts; `counts` are little-endian 32-bit integers, one a cell of the version. */
   panes: { monitor: string; digest: string; hour: number; sampling_rate: number; rows: number; counts: Uint8Array }
   /** Rows by partition of the bus: from them follows how far an endpoint has been counted. */
-  arrivals: { monitor: string; partition: number; hour: number; rows: number }
+  arrivals: { monitor: string; partition: number; hour: number; rows: number; batch: number }
   /** Amendments of windows that had been looked at. */
   amendments: { monitor: string; end_hour: number; revision: number }
   /** Every counted prediction within retention: counts it once, and joins it with its label. */
@@ -95,6 +97,14 @@ export const migrations: readonly Migration[] = [
           value BLOB NOT NULL, headers TEXT NOT NULL)`,
       ]
       for (const statement of statements) await statement.execute(transaction)
+    },
+  },
+  {
+    number: 2,
+    name: 'batches, to tell a partition that lags from one that is silent',
+    up: async (transaction) => {
+      await sql`ALTER TABLE monitors ADD COLUMN batches BIGINT NOT NULL DEFAULT 0`.execute(transaction)
+      await sql`ALTER TABLE arrivals ADD COLUMN batch BIGINT NOT NULL DEFAULT 0`.execute(transaction)
     },
   },
 ]

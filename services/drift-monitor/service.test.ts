@@ -124,7 +124,7 @@ describe('drift monitor', () => {
     expect((await drift.listIncidents({ parent: name })).incidents).toEqual([])
     const before = await drift.getReport({ name })
     expect(before.versions[0]?.features.map(({ verdict }) => verdict?.state)).toEqual(
-      new Array(4).fill(VerdictState.NO_MATERIAL_DRIFT),
+      new Array(5).fill(VerdictState.NO_MATERIAL_DRIFT),
     )
 
     const faultMicros = liveStartMicros + 4n * DAY
@@ -200,7 +200,7 @@ describe('drift monitor', () => {
     const report = await drift.getReport({ name, modelVersion: nextVersion.name })
     expect(report.versions.map(({ modelVersion }) => modelVersion)).toEqual([nextVersion.name])
     expect(report.versions[0]?.features.map(({ verdict }) => verdict?.state)).toEqual(
-      new Array(4).fill(VerdictState.NO_MATERIAL_DRIFT),
+      new Array(5).fill(VerdictState.NO_MATERIAL_DRIFT),
     )
   })
 

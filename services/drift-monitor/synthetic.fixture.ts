@@ -23,7 +23,7 @@ const DAY = 24n * HOUR
 /** First moment after the reference: a midnight. */
 export const liveStartMicros = BigInt(Date.UTC(2001, 2, 1)) * 1000n
 
-/** A row of the synthetic world: how busy it is, how far, and where; what the model would say. */
+/** A row of the synthetic world: when, how busy it is, how far, and where; what the model would say. */
 export interface SyntheticRow {
   readonly timeMicros: bigint
   readonly load: number
@@ -72,6 +72,7 @@ export function syntheticVersion(digest: string, days = 42, rowsPerDay = 600): M
       binding('carrier', FeatureType.STRING, 0),
       binding('load', FeatureType.DOUBLE, 1),
       binding('distance', FeatureType.DOUBLE, 2),
+      binding('hour', FeatureType.DOUBLE, 3),
     ],
     outputs: [{ output: 'late', tensor: 'probabilities', column: 1 }],
     lineage: { datasetDigest: 'sha256:data' },
@@ -86,6 +87,7 @@ export function syntheticVersion(digest: string, days = 42, rowsPerDay = 600): M
       ),
       distribution('load', ReferenceKind.FEATURE, numeric(rows.map((row) => row.load))),
       distribution('distance', ReferenceKind.FEATURE, numeric(rows.map((row) => row.distance))),
+      distribution('hour', ReferenceKind.FEATURE, numeric(rows.map(hourOfDay))),
       distribution('late', ReferenceKind.OUTPUT, numeric(rows.map((row) => row.score))),
     ],
   })
@@ -124,11 +126,16 @@ export function logged(row: SyntheticRow, predictionId: string, digest: string, 
       FeatureStatus.PRESENT,
       FeatureStatus.PRESENT,
       row.distance === undefined ? FeatureStatus.NULL_VALUE : FeatureStatus.PRESENT,
+      FeatureStatus.PRESENT,
     ],
-    doubles: [row.load, row.distance ?? Number.NaN],
+    doubles: [row.load, row.distance ?? Number.NaN, hourOfDay(row)],
     strings: [row.carrier],
     outputs: [row.score],
   })
+}
+
+function hourOfDay({ timeMicros }: SyntheticRow): number {
+  return Number(timeMicros % DAY) / Number(HOUR)
 }
 
 function binding(feature: string, type: FeatureType, column: number) {

@@ -40,6 +40,7 @@ const quiet = {
   carrier: NO_MATERIAL_DRIFT,
   load: NO_MATERIAL_DRIFT,
   distance: NO_MATERIAL_DRIFT,
+  hour: NO_MATERIAL_DRIFT,
   late: NO_MATERIAL_DRIFT,
 }
 
@@ -86,7 +87,7 @@ describe('verdicts', () => {
     const load = verdictsOn(day(1000)).get('load')
     expect(load).toMatchObject({ sampleSize: 1000n, referenceSize: 25_200n, calibrationWindows: 42, reason: '' })
     expect(load?.overdispersion).toBeGreaterThan(3)
-    expect(load?.pThreshold).toBeCloseTo(0.1 / 240 / 4, 12)
+    expect(load?.pThreshold).toBeCloseTo(0.1 / 240 / 5, 12)
     expect(load?.effectLow).toBeLessThanOrEqual(load?.effect ?? 0)
     expect(load?.effectHigh).toBeGreaterThanOrEqual(load?.effect ?? 1)
     const distance = verdictsOn(day(1000)).get('distance')
@@ -95,7 +96,7 @@ describe('verdicts', () => {
 
   test('what is ignored is not judged and leaves its budget to the others', () => {
     const verdicts = verdictsOn(day(1000), { ignored: new Set(['load', 'carrier']) })
-    expect([...verdicts.keys()]).toEqual(['distance', 'late'])
-    expect(verdicts.get('late')?.pThreshold).toBe(thresholdOf(policy, 2))
+    expect([...verdicts.keys()]).toEqual(['distance', 'hour', 'late'])
+    expect(verdicts.get('late')?.pThreshold).toBe(thresholdOf(policy, 3))
   })
 })
