@@ -2,10 +2,10 @@
  * The point-in-time join as SQL statements: the rule of `rule.ts` over Parquet parts.
  *
  * A row can be seen from `a` on: the later of its event and created time where knowledge counts, its event time
- * otherwise. Over the rows of an entity in the order of `a` the winner is a running maximum of (event, created,
- * sequence): it changes only at some `a`. So each view is reduced to its changes of winner, and one ASOF join with one
- * inequality finds the winner at any T: linear in rows and spine, exact for late and corrected rows. The ttl is judged
- * afterwards, since an older winner cannot be fresher.
+ * otherwise. Rows are numbered in the order of the rule. Over the rows of an entity in the order of `a` the winner is the
+ * running maximum of that number, and it changes only at some `a`. So each view is reduced to its changes of winner, and
+ * one ASOF join with one inequality finds the winner at any T: linear in rows and spine, exact for late and corrected
+ * rows. The ttl is judged afterwards, since an older winner cannot be fresher.
  */
 import { join } from 'node:path'
 import type { ViewVersion } from '../view.ts'
@@ -58,16 +58,16 @@ function viewStatements(task: JoinTask, view: ViewVersion, index: number): strin
       select row_number() over (order by event, created, sequence) as r, * from (${partsOf(task, view)})
       where created < ${task.createdBeforeMicros} and revision <= ${task.revision}`,
     `create or replace temp table changes_${index} as
-      select distinct ${keyList}, a, w.r as r, w.event as event, w.deleted as deleted from (
-        select ${keyList}, a, max(struct_pack(event := event, created := created, sequence := sequence, r := r, deleted := deleted))
-          over (partition by ${keyList} order by a) as w
-        from (select *, ${visible} as a from rows_${index}))`,
+      select distinct ${keyList}, a, max(r) over (partition by ${keyList} order by a) as r
+      from (select *, ${visible} as a from rows_${index})`,
     `create or replace temp table winners_${index} as
-      select s.${rowNumber}, c.r, c.event,
-        case when c.r is null or c.deleted then 'NOT_FOUND'
-          ${view.ttlMicros === undefined ? '' : `when s.${spineTime} - c.event > ${view.ttlMicros} then 'OUTSIDE_MAX_AGE'`}
+      select found.${rowNumber}, winner.r, winner.event,
+        case when winner.r is null or winner.deleted then 'NOT_FOUND'
+          ${view.ttlMicros === undefined ? '' : `when found.${spineTime} - winner.event > ${view.ttlMicros} then 'OUTSIDE_MAX_AGE'`}
           else 'PRESENT' end as status
-      from spine s asof left join changes_${index} c on ${sameKeys.join(' and ')} and s.${spineTime} >= c.a`,
+      from (select s.${rowNumber}, s.${spineTime}, c.r
+        from spine s asof left join changes_${index} c on ${sameKeys.join(' and ')} and s.${spineTime} >= c.a) found
+      left join rows_${index} winner on winner.r = found.r`,
     `drop table changes_${index}`,
   ]
 }
