@@ -2,11 +2,14 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type EventRecord, encodeEvent, topics } from '@slipway/events'
 import { type Incident, IncidentSchema, IncidentState } from '@slipway/proto/slipway/drift/v1/monitor'
+import { meter, metric } from '@slipway/telemetry'
 import type { Kysely, Selectable, Transaction } from 'kysely'
 import type { Baseline } from './baseline.ts'
 import type { IncidentStep, OpenIncident } from './incidents.ts'
 import type { Schema } from './schema.ts'
 import { timestampOf } from './time.ts'
+
+const openIncidents = meter('slipway.drift-monitor').createObservableGauge(metric.driftIncidentsOpen)
 
 /** An open incident with the digest it is about. */
 export interface StoredOpenIncident extends OpenIncident {
@@ -56,6 +59,16 @@ export async function writeIncident(
 export async function readIncident(database: Kysely<Schema>, name: string): Promise<Incident | undefined> {
   const row = await database.selectFrom('incidents').selectAll().where('name', '=', name).executeTakeFirst()
   return row === undefined ? undefined : incidentOf(row)
+}
+
+/** Measures how many incidents are open; the result ends the measuring. */
+export function observeOpenIncidents(database: Kysely<Schema>): () => void {
+  const count = async (result: { observe(value: number): void }) => {
+    const query = database.selectFrom('incidents').select(({ fn }) => fn.countAll<number>().as('open'))
+    result.observe((await query.where('open', '=', 1).executeTakeFirstOrThrow()).open)
+  }
+  openIncidents.addCallback(count)
+  return () => openIncidents.removeCallback(count)
 }
 
 /** An incident from its row. */

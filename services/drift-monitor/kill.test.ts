@@ -109,10 +109,10 @@ async function keptAfter(directory: string, pausesMs: readonly number[]) {
     await kill(running.process)
   }
   const last = await startProcess(directory)
-  await expect.poll(() => countedBy(last.address), { timeout: 30_000 }).toBe(rows.length)
+  await expect.poll(() => countedBy(last.address), { timeout: 90_000 }).toBe(rows.length)
   const database = openSqlite<Schema>({ path: join(directory, 'drift-monitor', 'drift.db') })
   const joined = async () => (await database.selectFrom('monitors').selectAll().executeTakeFirstOrThrow()).labels_joined
-  await expect.poll(joined, { timeout: 30_000 }).toBe(rows.length)
+  await expect.poll(joined, { timeout: 90_000 }).toBe(rows.length)
   const panes = await database.selectFrom('panes').selectAll().orderBy('hour').execute()
   const incidents = await database.selectFrom('incidents').select(['name', 'open']).execute()
   const monitor = await database
@@ -134,4 +134,4 @@ test('killed at any moment and started again, it keeps the same counts, labels a
   )
   expect(wanted.incidents).toHaveLength(1)
   expect(found).toEqual(wanted)
-}, 60_000)
+}, 180_000)

@@ -4,6 +4,8 @@ export const limits = {
   monitors: 1000,
   /** Newest labelled predictions that performance is computed from. */
   performanceRows: 200_000,
+  /** Versions whose performance is kept in memory until another label is joined. */
+  performanceEntries: 256,
   /** Versions whose baselines are kept in memory. */
   baselines: 64,
   /** How far in the future, by the clock, an event may lie. */

@@ -12,6 +12,7 @@ import { logger, startTelemetry } from '@slipway/telemetry'
 import { Baselines } from './baselines.ts'
 import { type DriftMonitorConfig, loadConfig } from './config.ts'
 import { startConsumers } from './consumers.ts'
+import { observeOpenIncidents } from './incident-store.ts'
 import { limits } from './limits.ts'
 import { Monitors } from './monitors.ts'
 import { startOutbox } from './outbox.ts'
@@ -43,6 +44,7 @@ export async function start(env: Environment): Promise<RunningService> {
     fetch: async (digest) => await registry.getVersion({ name: digest }),
     capacity: limits.baselines,
   })
+  const unobserve = observeOpenIncidents(database)
   const nowMicros = () => BigInt(Date.now()) * 1000n
   const stopping = new AbortController()
   const watchers = new Watchers()
@@ -76,6 +78,7 @@ export async function start(env: Environment): Promise<RunningService> {
       await outbox.stop()
       registry.close()
       await bus.close()
+      unobserve()
       await database.destroy()
       await telemetry.shutdown()
     },

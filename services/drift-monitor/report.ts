@@ -97,6 +97,7 @@ export class Reports {
     const known = this.#performance.get(name)
     if (known?.key === key) return known.value
     const value = await performance(transaction, version)
+    if (this.#performance.size >= limits.performanceEntries) this.#performance.clear()
     this.#performance.set(name, { key, value })
     return value
   }
