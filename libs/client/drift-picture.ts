@@ -24,7 +24,7 @@ export interface PictureOptions {
 }
 
 const verdicts = new Map<VerdictState, readonly [string, Style]>([
-  [VerdictState.INSUFFICIENT_DATA, ['too few rows', 'yellow']],
+  [VerdictState.INSUFFICIENT_DATA, ['not judged', 'yellow']],
   [VerdictState.NO_MATERIAL_DRIFT, ['no material drift', 'green']],
   [VerdictState.DRIFT, ['DRIFT', 'red']],
 ])
@@ -43,24 +43,35 @@ export function drawReport(terminal: Terminal, report: Report, options: PictureO
 
 function drawVersion(terminal: Terminal, version: VersionReport, options: PictureOptions): string {
   const { performance } = version
+  const shared = sharedReason(version.features)
   const title = `${shortName(version.modelVersion)}  ${version.digest}`
   const scores = Object.entries({ logLoss: performance?.logLoss, auc: performance?.auc, brier: performance?.brier })
   const known = scores.flatMap(([name, value]) => (value === undefined ? [] : [`${name} ${numberText(value)}`]))
   const lines = [
     styled(terminal, 'bold', title),
     `${countText(version.predictions)} predictions, ${percentText(performance?.coverage ?? 0)} labelled${known.length > 0 ? `: ${known.join(', ')}` : ''}`,
-    ...(version.problem === '' ? [] : [styled(terminal, 'yellow', version.problem)]),
+    ...[version.problem, shared].filter(Boolean).map((text) => styled(terminal, 'yellow', text)),
     '',
   ]
   const loudestFirst = version.features.toSorted((a, b) => (b.verdict?.alarmRatio ?? 0) - (a.verdict?.alarmRatio ?? 0))
-  return `${lines.join('\n')}\n${loudestFirst.map((feature) => drawFeature(terminal, feature, options)).join('\n')}`
+  return `${lines.join('\n')}\n${loudestFirst.map((feature) => drawFeature(terminal, feature, { ...options, said: shared })).join('\n')}`
 }
 
-function drawFeature(terminal: Terminal, feature: FeatureReport, options: PictureOptions): string {
+/** What keeps every feature from being judged is said once. */
+function sharedReason(features: readonly FeatureReport[]): string {
+  const reasons = new Set(features.map(({ verdict }) => verdict?.reason ?? ''))
+  return reasons.size === 1 && features.length > 1 ? ([...reasons][0] ?? '') : ''
+}
+
+function drawFeature(
+  terminal: Terminal,
+  feature: FeatureReport,
+  options: PictureOptions & { readonly said: string },
+): string {
   const { verdict } = feature
   const name = verdict?.name ?? ''
   const state = verdict?.state ?? VerdictState.UNSPECIFIED
-  const [word, style] = verdicts.get(state) ?? ['not judged', 'dim']
+  const [word, style] = verdicts.get(state) ?? ['not looked at', 'dim']
   const effect =
     verdict === undefined || state === VerdictState.INSUFFICIENT_DATA
       ? ''
@@ -71,7 +82,8 @@ function drawFeature(terminal: Terminal, feature: FeatureReport, options: Pictur
   const head = [`${styled(terminal, 'bold', name)}  ${styled(terminal, style, word)}`, effect, sizes]
     .filter(Boolean)
     .join('  ')
-  const reason = verdict?.reason ? `  ${styled(terminal, 'yellow', verdict.reason)}\n` : ''
+  const reason =
+    verdict?.reason && verdict.reason !== options.said ? `  ${styled(terminal, 'yellow', verdict.reason)}\n` : ''
   const full = state === VerdictState.DRIFT || options.inFull(name)
   const body = full
     ? drawDistribution(terminal, feature)

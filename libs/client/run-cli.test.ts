@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { create } from '@bufbuild/protobuf'
 import { openEmbeddedBus, publishTo, topics } from '@slipway/events'
 import { DriftService, ReportSchema } from '@slipway/proto/slipway/drift/v1/drift_service'
-import { VerdictState } from '@slipway/proto/slipway/drift/v1/monitor'
+import { IncidentState, VerdictState } from '@slipway/proto/slipway/drift/v1/monitor'
 import { FeatureStatus } from '@slipway/proto/slipway/features/v1/value'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { PredictionService, type PredictRequest } from '@slipway/proto/slipway/routing/v1/prediction_service'
@@ -95,7 +95,12 @@ const server = createServer({
         }
       },
     }),
-    implement(DriftService, { getReport: async () => report }),
+    implement(DriftService, {
+      getReport: async () => report,
+      listIncidents: async () => ({
+        incidents: [{ name: 'monitors/flight-delay/incidents/i1', state: IncidentState.OPEN, features: ['distance'] }],
+      }),
+    }),
   ],
 })
 
@@ -210,6 +215,9 @@ test('the report draws drifting features in full, loudest first, and the others 
     origin  no material drift  effect 0.01 (0 to 0), p 0 against 0  1 204 rows against 50 000
       reference  █▆
       window     █▆
+
+    incident open: distance, detected 
+      slipway incidents get flight-delay/incidents/i1
     "
   `)
 })

@@ -133,14 +133,31 @@ async function showReport(invocation: Invocation): Promise<void> {
   const { slipway, words, terminal } = invocation
   const version = words.optional('version')
   const at = words.optional('at')
+  const name = monitorName(words.text('monitor'))
   const report = await slipway.drift.getReport({
-    name: monitorName(words.text('monitor')),
+    name,
     modelVersion: version === undefined ? '' : versionName(version),
     ...(at === undefined ? {} : { windowEnd: parseMoment('--at', at, new Date()) }),
   })
   const wanted = new Set(words.many('feature'))
   const inFull = (name: string) => words.flag('full') || wanted.has(name)
-  showMessage(invocation, ReportSchema, report, () => drawReport(terminal, report, { inFull }))
+  const incidents = invocation.json ? [] : (await slipway.drift.listIncidents({ parent: name })).incidents
+  showMessage(
+    invocation,
+    ReportSchema,
+    report,
+    () => `${drawReport(terminal, report, { inFull })}${newestIncidents(terminal, incidents)}`,
+  )
+}
+
+/** A window without drift may follow one with it: the report ends with where to look. */
+function newestIncidents(terminal: Terminal, incidents: readonly Incident[]): string {
+  const lines = incidents.slice(0, 3).map(({ name, state, features, detectedTime }) => {
+    const style = state === IncidentState.RESOLVED ? 'dim' : 'red'
+    const what = `incident ${enumText(IncidentState, state)}: ${features.join(' ')}, detected ${momentText(detectedTime)}`
+    return `${styled(terminal, style, what)}\n  slipway incidents get ${shortName(name)}\n`
+  })
+  return lines.length === 0 ? '' : `\n${lines.join('')}`
 }
 
 async function listIncidents(invocation: Invocation): Promise<void> {
