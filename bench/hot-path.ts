@@ -1,7 +1,8 @@
 /**
  * What a prediction costs on each part of its way, against a grpc-js server that only echoes: one run, one machine, every
  * server and the load in processes of their own. All lines are measured in turn, several rounds of it, so that a
- * machine that others use too disturbs them alike; what is reported is the median of the rounds.
+ * machine that others use too disturbs them alike; what is reported is the median of the rounds. A round before them
+ * warms everything up and is not counted.
  */
 import { type Measurement, measure, type Pace, type Row } from './measure.ts'
 import { benchRequest, predictRequest } from './model.ts'
@@ -28,7 +29,7 @@ export interface HotPathReport {
 /** How the benchmark is run. */
 export interface HotPathOptions extends Pace {
   readonly rounds: number
-  /** Hears of each line before it is measured. */
+  /** Hears of each line before it is measured; round 0 warms up. */
   readonly onLine: (name: string, round: number) => void
 }
 
@@ -42,7 +43,11 @@ export async function hotPath({ rounds, onLine, ...pace }: HotPathOptions): Prom
   try {
     const lines = [...echoLines(echo, echoAddress), ...inferenceLines(system), ...routerLines(system)]
     const measured: ReportRow[][] = []
-    for (let round = 0; round < rounds; round++) {
+    for (const line of lines) {
+      onLine(`${line.name}, ${line.callers} callers`, 0)
+      await measure(line, { warmUpMs: pace.measureMs, measureMs: 100 })
+    }
+    for (let round = 1; round <= rounds; round++) {
       const rows: Row[] = []
       for (const line of lines) {
         onLine(`${line.name}, ${line.callers} callers`, round)

@@ -8,8 +8,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
-    seconds: { type: 'string', default: '1.5' },
-    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '0.8' },
+    rounds: { type: 'string', default: '5' },
   },
 })
 const seconds = Number(values.seconds)
@@ -20,8 +20,8 @@ if (positionals[0] !== 'hot-path' || !(seconds > 0) || !(rounds >= 1 && Number.i
 }
 
 const onLine = (name: string, round: number): void =>
-  void process.stderr.write(`round ${round + 1} of ${rounds}: ${name}\n`)
-const report = await hotPath({ warmUpMs: 700, measureMs: seconds * 1000, rounds, onLine })
+  void process.stderr.write(`${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}: ${name}\n`)
+const report = await hotPath({ warmUpMs: 300, measureMs: seconds * 1000, rounds, onLine })
 process.stdout.write(values.json ? `${JSON.stringify(report, undefined, 2)}\n` : table(report))
 process.exit(0)
 
