@@ -2,10 +2,15 @@
 import { endpointName, modelName, monitorName } from './definitions.ts'
 import type { Summary } from './summary.ts'
 
+/** Port of the traffic-router that the command line assumes. */
+const defaultPort = '7400'
+
 /** The summary in words with commands to paste, ending with a newline. */
 export function printSummary(summary: Summary): string {
   const { training, predictions, labels, drift, rollout, timings, endpoints } = summary
   const incident = drift.incidents[0]
+  const port = endpoints.trafficRouter.slice(endpoints.trafficRouter.lastIndexOf(':') + 1)
+  const where = port === defaultPort ? '' : ` --port-base ${port}`
   const lines = [
     '',
     `Training    ${training.rows} rows of ${training.datasetDigest.slice(0, 19)}; AUC ${fixed(training.auc)} on the held-out week (base rate ${fixed(training.baselineAuc)}), log loss ${fixed(training.logLoss)} (${fixed(training.baselineLogLoss)})`,
@@ -19,7 +24,7 @@ export function printSummary(summary: Summary): string {
     ...(incident === undefined
       ? []
       : [
-          `Incident    ${incident.features.join(', ')} moved by ${fixed(incident.effect)} (share of rows in another cell, ${incident.sampleSize} rows), seen ${((incident.delaySeconds ?? 0) / 3600).toFixed(1)} h after the fault`,
+          `Incident    ${incident.features.join(', ')} moved by ${fixed(incident.effect)} (0 same, 1 nothing in common; ${incident.sampleSize} rows), seen ${((incident.delaySeconds ?? 0) / 3600).toFixed(1)} h after the fault`,
         ]),
     ...rollout.steps.map(
       (step) => `Rollout     ${step.weightPercent} % held for ${step.requests} requests, ${step.failed} failed`,
@@ -27,10 +32,10 @@ export function printSummary(summary: Summary): string {
     `Took        ${timings.totalSeconds.toFixed(0)} s, first prediction after ${timings.firstPredictionSeconds.toFixed(0)} s, ${Math.round(timings.peakRssBytes / 1e6)} MB at most`,
     '',
     'Look around:',
-    `  npm run slipway -- report ${id(monitorName)}`,
-    `  npm run slipway -- incidents list ${id(monitorName)}`,
-    `  npm run slipway -- versions list ${id(modelName)}`,
-    `  npm run slipway -- endpoints get ${id(endpointName)}`,
+    `  npm run slipway -- report ${id(monitorName)}${where}`,
+    `  npm run slipway -- incidents list ${id(monitorName)}${where}`,
+    `  npm run slipway -- versions list ${id(modelName)}${where}`,
+    `  npm run slipway -- endpoints get ${id(endpointName)}${where}`,
     `  npx buf curl --protocol grpc --http2-prior-knowledge --reflect -d '{"name":"${endpointName}"}' http://${endpoints.trafficRouter}/slipway.routing.v1.RoutingService/GetEndpoint`,
     `  npx buf curl --protocol grpc --http2-prior-knowledge --list-services http://${endpoints.registry}`,
     '',

@@ -69,7 +69,7 @@ interface Stage {
 
 /** Plays the story; rejects when a step cannot be made at all, and when `signal` ends it. */
 export async function playFlights(options: StoryOptions): Promise<Played> {
-  const clients = connect({ addresses: options.addresses })
+  const clients = connect({ addresses: options.addresses, actor: 'flights example' })
   const bus = openEvents(options)
   const upstream = await openUpstream()
   const ended = new Promise<never>((_, reject) => {

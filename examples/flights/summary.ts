@@ -45,7 +45,7 @@ export interface PredictionSummary {
   readonly perSecond: number
 }
 
-/** One incident; `delaySeconds` is event time from the fault to its detection. */
+/** One incident; `effect` is 0 (same) to 1 (nothing in common), `delaySeconds` event time from fault to detection. */
 export interface IncidentSummary {
   readonly id: string
   readonly openedAt: string
