@@ -5,6 +5,7 @@
 
 const FRAME_HEAD_BYTES = 9
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
+const MAX_PAYLOAD_BYTES = 16_384
 const MAX_WINDOW = 2 ** 31 - 1
 
 /** Frame types. */
@@ -29,8 +30,9 @@ export function opening(): Buffer {
   ])
 }
 
-/** One frame. */
+/** One frame. Throws when the payload is larger than every server takes. */
 export function frame(type: number, flags: number, streamId: number, payload: Uint8Array): Buffer {
+  if (payload.length > MAX_PAYLOAD_BYTES) throw new RangeError(`${payload.length} bytes do not fit one frame`)
   const head = Buffer.alloc(FRAME_HEAD_BYTES)
   head.writeUIntBE(payload.length, 0, 3)
   head[3] = type

@@ -46,8 +46,13 @@ describe('the load generator', () => {
     expect(result.failed).toBe(result.calls)
   })
 
+  test('refuses a request that is larger than a frame', async () => {
+    const request = Buffer.alloc(20_000).toString('base64')
+    await expect(runLoad(plan({ request }), async () => {})).rejects.toThrow('one frame')
+  })
+
   test('waits for long answers that come in pieces', async () => {
-    const request = Buffer.alloc(40_000, 7).toString('base64')
+    const request = Buffer.alloc(16_000, 7).toString('base64')
     const result = await runLoad(plan({ request, callers: 2, connections: 2 }), async () => {})
     expect(result.failed).toBe(0)
     expect(result.calls).toBeGreaterThan(0)

@@ -71,7 +71,7 @@ interface Retry {
 /** See the top of this file. */
 export class Batcher {
   readonly #options: BatcherOptions
-  readonly #latency = new LatencyModel()
+  #latency = new LatencyModel()
   readonly #executors: Executor[] = []
   readonly #queue = new WorkQueue()
   readonly #retries: Retry[] = []
@@ -106,6 +106,11 @@ export class Batcher {
   attach(executor: Executor): void {
     this.#executors.push(executor)
     this.#plan()
+  }
+
+  /** Forgets how long batches take: the first run of a model is no example for the next ones. */
+  relearn(): void {
+    this.#latency = new LatencyModel()
   }
 
   /** A batch was answered by its executor. */

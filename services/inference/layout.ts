@@ -16,6 +16,9 @@ export const SLOTS = 3
 /** Batches of one executor that may be under way at once. */
 export const MAX_RUNNING = 2
 
+/** A larger buffer is given up after its batch, so that one large request does not hold memory for ever. */
+export const MAX_KEPT_BUFFER_BYTES = 4 * 1024 * 1024
+
 /** Words before the tensors' lengths in an input buffer. */
 export const INPUT_HEAD_WORDS = 2
 

@@ -6,6 +6,7 @@ import {
   align,
   type FromThread,
   INPUT_HEAD_WORDS,
+  MAX_KEPT_BUFFER_BYTES,
   MAX_RUNNING,
   SLOTS,
   type ThreadData,
@@ -112,6 +113,7 @@ class ThreadExecutor implements Executor {
       slot.isRead = true
       this.#events.done(batch, readResult(slot, batch.group.outputs.length))
       slot.isRead = false
+      this.#trim(message, slot)
     } else if (message.kind === 'output-buffer') {
       const slot = this.#slots[message.slot]
       if (slot) setOutput(slot, message.buffer)
@@ -167,6 +169,14 @@ class ThreadExecutor implements Executor {
       words[INPUT_HEAD_WORDS + input] = at - start
       at = align(at)
     }
+  }
+
+  /** Gives up buffers that a large batch has left; the thread has given up its own already. */
+  #trim(index: number, slot: Slot): void {
+    if (slot.output.byteLength > MAX_KEPT_BUFFER_BYTES) setOutput(slot, new SharedArrayBuffer(0))
+    if (slot.input.byteLength <= MAX_KEPT_BUFFER_BYTES) return
+    setInput(slot, FIRST_BUFFER_BYTES)
+    this.#say({ kind: 'input-buffer', slot: index, buffer: slot.input })
   }
 
   #say(message: ToThread): void {

@@ -35,6 +35,7 @@ export async function warmUp(version: ServedVersion): Promise<void> {
       version.batcher.offer(new WarmUpWork({ bytes: Buffer.alloc(total), offsets, group }, resolve))
     })
     if (!worked) return
+    if (run < WARM_UP_RUNS - 1) version.batcher.relearn()
   }
 }
 

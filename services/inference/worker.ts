@@ -7,6 +7,7 @@ import {
   type FromThread,
   type GroupDescription,
   INPUT_HEAD_WORDS,
+  MAX_KEPT_BUFFER_BYTES,
   type ThreadData,
   type ToThread,
 } from './layout.ts'
@@ -144,7 +145,8 @@ function writeOutputs(
   const isNew = buffer === undefined || buffer.byteLength < total
   if (buffer === undefined || isNew) {
     buffer = new SharedArrayBuffer(Math.max(4096, 2 ** Math.ceil(Math.log2(total))))
-    outputs[slot] = buffer
+    if (buffer.byteLength <= MAX_KEPT_BUFFER_BYTES) outputs[slot] = buffer
+    else delete outputs[slot]
   }
   const words = new Int32Array(buffer, 0, headWords)
   const target = new Uint8Array(buffer)
