@@ -1,16 +1,15 @@
 /** The drift monitor as a process. */
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, type Environment } from '@slipway/config'
-import { type EventBus, openEmbeddedBus, openKafkaBus } from '@slipway/events'
+import type { Environment } from '@slipway/config'
 import { DriftService } from '@slipway/proto/slipway/drift/v1/drift_service'
 import type { Incident } from '@slipway/proto/slipway/drift/v1/monitor'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { createClient, createServer, implement, readTlsFiles } from '@slipway/rpc'
+import { openBus, type RunningService, runAsProcess } from '@slipway/service'
 import { migrate, openSqlite } from '@slipway/storage'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { Baselines } from './baselines.ts'
-import { type DriftMonitorConfig, loadConfig } from './config.ts'
+import { loadConfig } from './config.ts'
 import { startConsumers } from './consumers.ts'
 import { observeOpenIncidents } from './incident-store.ts'
 import { limits } from './limits.ts'
@@ -21,23 +20,15 @@ import { migrations, type Schema } from './schema.ts'
 import { createDriftService } from './service.ts'
 import { Watchers } from './watchers.ts'
 
-/** A running drift monitor. */
-export interface RunningService {
-  /** Where it answers, `host:port`. */
-  readonly address: string
-  /** Drains and stops. */
-  stop(): Promise<void>
-}
-
 /** Starts the drift monitor; the registry may come later. Throws ConfigError. */
 export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
   const log = logger('slipway.drift-monitor')
   const telemetry = startTelemetry({ serviceName: 'slipway-drift-monitor', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
-  const database = openSqlite<Schema>({ path: join(config.dataDirectory, 'drift-monitor', 'drift.db') })
+  const database = openSqlite<Schema>({ path: join(config.dataDirectory, 'drift.db') })
   await migrate(database, migrations)
-  const bus = openBus(config)
+  const bus = openBus(config, 'slipway-drift-monitor')
   const registry = createClient(RegistryService, { address: config.registryAddress, tls: tls?.client })
   const baselines = new Baselines({
     database,
@@ -85,19 +76,4 @@ export async function start(env: Environment): Promise<RunningService> {
   }
 }
 
-function openBus({ kafkaBrokers, dataDirectory }: DriftMonitorConfig): EventBus {
-  if (kafkaBrokers.length === 0) return openEmbeddedBus({ path: join(dataDirectory, 'events.db') })
-  return openKafkaBus({ brokers: kafkaBrokers, clientId: 'slipway-drift-monitor' })
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    const running = await start(process.env)
-    const stop = () => void running.stop().then(() => process.exit(0))
-    process.once('SIGINT', stop).once('SIGTERM', stop)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(2)
-  }
-}
+await runAsProcess(import.meta.url, process, start)

@@ -6,9 +6,10 @@ import { DriftService } from '@slipway/proto/slipway/drift/v1/drift_service'
 import { IncidentState, VerdictState } from '@slipway/proto/slipway/drift/v1/monitor'
 import type { IncidentChanged, TrainingRequested } from '@slipway/proto/slipway/events/v1/change'
 import { Code, createClient } from '@slipway/rpc'
+import type { RunningService } from '@slipway/service'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type FakeRegistry, fakeRegistry } from './fake-registry.fixture.ts'
-import { type RunningService, start } from './main.ts'
+import { start } from './main.ts'
 import { liveStartMicros, logged, type SyntheticRow, syntheticRows, syntheticVersion } from './synthetic.fixture.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`

@@ -5,7 +5,7 @@ import { loadConfig } from './config.ts'
 test('without settings the registry listens on loopback and keeps everything below .slipway', () => {
   expect(loadConfig({})).toMatchObject({
     listen: { host: '127.0.0.1', port: 7401 },
-    dataDirectory: '.slipway',
+    dataDirectory: '.slipway/registry',
     kafkaBrokers: [],
     tls: undefined,
     inferenceAddress: '127.0.0.1:7403',

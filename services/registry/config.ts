@@ -1,21 +1,10 @@
-import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
+import { type Environment, readSettings } from '@slipway/config'
+import { readServiceSettings, type ServiceSettings } from '@slipway/service'
 
 /** Settings of the registry. */
-export interface RegistryConfig {
-  /** Where it listens. */
-  readonly listen: { readonly host: string; readonly port: number }
-  /** Folder for the database, the files and, when no broker is named, the bus. */
-  readonly dataDirectory: string
-  /** Kafka brokers; empty: the bus is a file below the data folder. */
-  readonly kafkaBrokers: readonly string[]
+export interface RegistryConfig extends ServiceSettings {
   /** The inference service that answers golden sets, `host:port`. */
   readonly inferenceAddress: string
-  /** PEM files for TLS; undefined: plain text. */
-  readonly tls:
-    | { readonly certificate: string; readonly key: string; readonly authorities: string | undefined }
-    | undefined
-  /** Whether it may listen without TLS beyond loopback, because a mesh in front encrypts. */
-  readonly insecureBehindMesh: boolean
   /** Largest file that may be uploaded. */
   readonly maxFileBytes: number
   /** Largest `model.onnx`. */
@@ -34,22 +23,16 @@ export interface RegistryConfig {
   readonly watchHeartbeatMs: number
   /** After how long an unfinished upload that nobody touches is dropped. */
   readonly uploadIdleMs: number
-  /** How long calls in flight may take when the service stops. */
-  readonly drainGraceMs: number
 }
 
 /** Reads the settings; throws one error that names every problem. */
 export function loadConfig(env: Environment): RegistryConfig {
   return readSettings(env, (read) => ({
-    listen: read.address('SLIPWAY_LISTEN', { doc: 'where to listen', default: '127.0.0.1:7401' }),
-    dataDirectory: read.text('SLIPWAY_DATA_DIR', { doc: 'folder for everything that is kept', default: '.slipway' }),
-    kafkaBrokers: read.list('SLIPWAY_KAFKA_BROKERS', { doc: 'Kafka brokers, separated by commas' }),
+    ...readServiceSettings(read, { name: 'registry', defaultPort: 7401 }),
     inferenceAddress: read.text('SLIPWAY_INFERENCE_ADDRESS', {
       doc: 'the inference service',
       default: '127.0.0.1:7403',
     }),
-    tls: readTls(read),
-    insecureBehindMesh: read.boolean('SLIPWAY_INSECURE_BEHIND_MESH', { doc: 'a mesh encrypts', default: false }),
     maxFileBytes: read.bytes('SLIPWAY_REGISTRY_MAX_FILE', { doc: 'largest uploaded file', default: '8GiB' }),
     maxGraphBytes: read.bytes('SLIPWAY_REGISTRY_MAX_GRAPH', { doc: 'largest model.onnx', default: '1GiB' }),
     maxGoldenSetBytes: read.bytes('SLIPWAY_REGISTRY_MAX_GOLDEN_SET', { doc: 'largest golden set', default: '64MiB' }),
@@ -65,16 +48,5 @@ export function loadConfig(env: Environment): RegistryConfig {
       doc: 'until an upload is dropped',
       default: '24h',
     }),
-    drainGraceMs: read.durationMs('SLIPWAY_REGISTRY_DRAIN_GRACE', { doc: 'for calls in flight', default: '10s' }),
   }))
-}
-
-function readTls(read: SettingsReader): RegistryConfig['tls'] {
-  const certificate = read.optionalText('SLIPWAY_TLS_CERT', { doc: 'certificate chain, a PEM file' })
-  if (certificate === undefined) return undefined
-  const key = read.text('SLIPWAY_TLS_KEY', { doc: 'private key of SLIPWAY_TLS_CERT, a PEM file' })
-  const authorities = read.optionalText('SLIPWAY_TLS_CA', {
-    doc: 'authorities that callers are held against, a PEM file',
-  })
-  return { certificate, key, authorities }
 }

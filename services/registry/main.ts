@@ -1,11 +1,10 @@
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, type Environment } from '@slipway/config'
-import { type EventBus, openEmbeddedBus, openKafkaBus } from '@slipway/events'
+import type { Environment } from '@slipway/config'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { createClient, createServer, implement, readTlsFiles } from '@slipway/rpc'
+import { openBus, type RunningService, runAsProcess } from '@slipway/service'
 import { migrate, openFileBlobs, openSqlite } from '@slipway/storage'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { Aliases } from './aliases.ts'
@@ -22,14 +21,6 @@ import { nowMicros } from './time.ts'
 import { Uploads } from './uploads.ts'
 import { Versions } from './versions.ts'
 
-/** A service that runs. */
-export interface RunningService {
-  /** Where it answers, `host:port`. */
-  readonly address: string
-  /** Drains it: streams end, calls in flight finish, everything is closed. */
-  stop(): Promise<void>
-}
-
 /** Starts the registry; throws a ConfigError that names every setting that is wrong. */
 export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
@@ -37,11 +28,11 @@ export async function start(env: Environment): Promise<RunningService> {
   // What is opened here is closed in reverse: when a later step fails, or when the service stops.
   await using opened = new AsyncDisposableStack()
   opened.adopt(startTelemetry({ serviceName: 'slipway-registry', env }), (telemetry) => telemetry.shutdown())
-  const path = join(config.dataDirectory, 'registry', 'registry.db')
+  const path = join(config.dataDirectory, 'registry.db')
   const database = opened.adopt(openSqlite<Schema>({ path }), (opened) => opened.destroy())
   await migrate(database, migrations)
-  const blobs = openFileBlobs({ directory: join(config.dataDirectory, 'registry', 'files') })
-  const bus = opened.adopt(openBus(config), (opened) => opened.close())
+  const blobs = openFileBlobs({ directory: join(config.dataDirectory, 'files') })
+  const bus = opened.adopt(openBus(config, 'slipway-registry'), (opened) => opened.close())
   const tls = config.tls && readTlsFiles(config.tls)
   const toInference = { address: config.inferenceAddress, tls: tls?.client }
   const control = opened.adopt(createClient(ModelControlService, toInference), (client) => client.close())
@@ -83,11 +74,6 @@ export async function start(env: Environment): Promise<RunningService> {
   return { address, stop: () => running.disposeAsync() }
 }
 
-function openBus({ kafkaBrokers, dataDirectory }: RegistryConfig): EventBus {
-  if (kafkaBrokers.length === 0) return openEmbeddedBus({ path: join(dataDirectory, 'events.db') })
-  return openKafkaBus({ brokers: kafkaBrokers, clientId: 'slipway-registry' })
-}
-
 function scoring(config: RegistryConfig) {
   return {
     maxRowsPerCall: config.gateRowsPerCall,
@@ -96,14 +82,4 @@ function scoring(config: RegistryConfig) {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    const running = await start(process.env)
-    const stop = () => void running.stop().then(() => process.exit(0))
-    process.once('SIGINT', stop).once('SIGTERM', stop)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(2)
-  }
-}
+await runAsProcess(import.meta.url, process, start)

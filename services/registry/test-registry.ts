@@ -17,8 +17,9 @@ import {
 } from '@slipway/proto/slipway/registry/v1/model'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { type Client, createClient, Failure } from '@slipway/rpc'
+import type { RunningService } from '@slipway/service'
 import { type FakeInference, startFakeInference } from './fake-inference.ts'
-import { type RunningService, start } from './main.ts'
+import { start } from './main.ts'
 
 /** A running registry and what a test does with it. */
 export interface TestRegistry {
