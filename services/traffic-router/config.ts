@@ -1,21 +1,8 @@
-import { join } from 'node:path'
-import { type Environment, readSettings, type SettingsReader, type SocketAddress } from '@slipway/config'
-import type { TlsFiles } from '@slipway/rpc'
+import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
+import { readServiceSettings, type ServiceSettings } from '@slipway/service'
 
 /** Settings of the traffic router. */
-export interface Config {
-  /** Where the router listens. */
-  readonly listen: SocketAddress
-  /** PEM files for TLS; undefined: plain text. */
-  readonly tls: TlsFiles | undefined
-  /** Whether it may listen without TLS beyond loopback, because a mesh in front encrypts. */
-  readonly insecureBehindMesh: boolean
-  /** Folder of the router's own data. */
-  readonly dataDirectory: string
-  /** Kafka brokers, `host:port`; empty: the embedded bus. */
-  readonly kafkaBrokers: readonly string[]
-  /** File of the embedded bus. */
-  readonly eventsPath: string
+export interface Config extends ServiceSettings {
   /** Address of the registry. */
   readonly registryAddress: string
   /** Address of the feature store. */
@@ -44,25 +31,17 @@ export interface Config {
   readonly feedbackMaxBytes: number
   /** Largest request. */
   readonly maxRequestBytes: number
-  /** How long a stopping router waits for its last requests. */
-  readonly drainMs: number
 }
 
 /** Reads the settings. Throws ConfigError that names every problem. */
 export function loadConfig(env: Environment): Config {
   return readSettings(env, (read) => {
-    const dataDirectory = read.text('SLIPWAY_DATA_DIR', { doc: 'Folder of all data', default: '.slipway' })
     const target = (name: string, port: number, doc: string): string => {
       const address = read.address(`SLIPWAY_${name}_ADDRESS`, { doc, default: `127.0.0.1:${port}` })
       return `${address.host}:${address.port}`
     }
     return {
-      listen: read.address('SLIPWAY_LISTEN', { doc: 'Where to listen', default: '127.0.0.1:7400' }),
-      tls: readTls(read),
-      insecureBehindMesh: read.boolean('SLIPWAY_INSECURE_BEHIND_MESH', { doc: 'A mesh encrypts', default: false }),
-      dataDirectory: join(dataDirectory, 'traffic-router'),
-      kafkaBrokers: read.list('SLIPWAY_KAFKA_BROKERS', { doc: 'Kafka brokers; none: the embedded bus' }),
-      eventsPath: join(dataDirectory, 'events.db'),
+      ...readServiceSettings(read, { name: 'traffic-router', defaultPort: 7400 }),
       registryAddress: target('REGISTRY', 7401, 'Address of the registry'),
       featureStoreAddress: target('FEATURE_STORE', 7402, 'Address of the feature store'),
       inferenceAddress: target('INFERENCE', 7403, 'Address of inference'),
@@ -141,15 +120,5 @@ function readTraffic(
       doc: 'Whether a version needs a passed gate to get traffic',
       default: true,
     }),
-  }
-}
-
-function readTls(read: SettingsReader): TlsFiles | undefined {
-  const certificate = read.optionalText('SLIPWAY_TLS_CERT', { doc: 'Certificate chain, a PEM file' })
-  if (certificate === undefined) return undefined
-  return {
-    certificate,
-    key: read.text('SLIPWAY_TLS_KEY', { doc: 'Private key of SLIPWAY_TLS_CERT, a PEM file' }),
-    authorities: read.optionalText('SLIPWAY_TLS_CA', { doc: 'Authorities of callers and servers, a PEM file' }),
   }
 }

@@ -1,10 +1,10 @@
 /** The traffic router as a process. */
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, type Environment } from '@slipway/config'
-import { openEmbeddedBus, openKafkaBus, openSpool } from '@slipway/events'
+import type { Environment } from '@slipway/config'
+import { openSpool } from '@slipway/events'
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
 import { createServer, implement, readTlsFiles } from '@slipway/rpc'
+import { openBus, type RunningService, runAsProcess } from '@slipway/service'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { AliasFollower } from './alias-follower.ts'
 import { loadConfig } from './config.ts'
@@ -21,14 +21,6 @@ import { RoutingTable } from './routing-table.ts'
 import { connectUpstreams } from './upstreams.ts'
 import { createVersionSource } from './versions.ts'
 
-/** A running traffic router. */
-export interface RunningService {
-  /** Where it answers, `host:port`. */
-  readonly address: string
-  /** Drains and stops. */
-  stop(): Promise<void>
-}
-
 /** Starts the traffic router; the other services may come later. Throws ConfigError. */
 export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
@@ -36,11 +28,7 @@ export async function start(env: Environment): Promise<RunningService> {
   const telemetry = startTelemetry({ serviceName: 'slipway-traffic-router', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
   const store = await openEndpointStore(join(config.dataDirectory, 'router.db'))
-  const brokers = config.kafkaBrokers
-  const bus =
-    brokers.length === 0
-      ? openEmbeddedBus({ path: config.eventsPath })
-      : openKafkaBus({ brokers, clientId: 'slipway-traffic-router' })
+  const bus = openBus(config, 'slipway-traffic-router')
   const spool = openSpool({
     bus,
     directory: join(config.dataDirectory, 'spool'),
@@ -84,7 +72,7 @@ export async function start(env: Environment): Promise<RunningService> {
     stop: async () => {
       draining.abort()
       await Promise.all([follower.stop(), inference.stop()])
-      await server.drain({ graceMs: config.drainMs })
+      await server.drain({ graceMs: config.drainGraceMs })
       predictions.flush()
       await spool.close()
       await outbox.close()
@@ -96,14 +84,4 @@ export async function start(env: Environment): Promise<RunningService> {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    const running = await start(process.env)
-    const stop = (): void => void running.stop().then(() => process.exit(0))
-    process.once('SIGINT', stop).once('SIGTERM', stop)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(2)
-  }
-}
+await runAsProcess(import.meta.url, process, start)

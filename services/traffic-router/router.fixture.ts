@@ -6,7 +6,8 @@ import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { PredictionService } from '@slipway/proto/slipway/routing/v1/prediction_service'
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
 import { type Client, createClient } from '@slipway/rpc'
-import { type RunningService, start } from './main.ts'
+import type { RunningService } from '@slipway/service'
+import { start } from './main.ts'
 import { FakeFeatureStore, FakeInference, FakeRegistry, testVersion } from './upstreams.fixture.ts'
 
 /** A router, its fakes and its clients. */
@@ -48,7 +49,7 @@ export async function startTestRouter(settings: Record<string, string> = {}): Pr
     SLIPWAY_REGISTRY_ADDRESS: fakes.registry.address,
     SLIPWAY_FEATURE_STORE_ADDRESS: fakes.featureStore.address,
     SLIPWAY_INFERENCE_ADDRESS: fakes.inference.address,
-    SLIPWAY_TRAFFIC_ROUTER_DRAIN: '100ms',
+    SLIPWAY_TRAFFIC_ROUTER_DRAIN_GRACE: '100ms',
     ...settings,
   }
   const addresses = {
