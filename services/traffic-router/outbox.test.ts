@@ -55,6 +55,18 @@ describe('Outbox', () => {
     await outbox.close()
   })
 
+  test('calls that come without a pause do not hold up delivery', async () => {
+    const bus = new FakeBus()
+    const outbox = await open(bus)
+    let calls = 0
+    const caller = async (): Promise<void> => {
+      while (bus.keys.length === 0 && calls < 2_000) await outbox.append([record(`key-${calls++}`)])
+    }
+    await Promise.all(Array.from({ length: 8 }, caller))
+    expect(calls).toBeLessThan(2_000)
+    await outbox.close()
+  })
+
   test('what was acknowledged while the bus was away is delivered by the next process', async () => {
     const away = new FakeBus()
     away.isAway = true

@@ -116,15 +116,18 @@ export class Outbox {
         await this.#segment.file.appendFile(bytes)
         await this.#segment.file.datasync()
         this.#segment.sizeBytes += bytes.length
-        for (const each of group) each.resolve()
-        if (this.#isSealWanted || this.#segment.sizeBytes >= MAX_SEGMENT_BYTES) await this.#seal()
       } catch (error) {
         for (const each of group) {
           this.#bytes -= each.bytes.length
           each.reject(new Failure(Code.UNAVAILABLE, 'FEEDBACK_NOT_KEPT', 'the disk did not take it', { cause: error }))
         }
         await this.#seal()
+        continue
       }
+      for (const each of group) each.resolve()
+      if (this.#isSealWanted || this.#segment.sizeBytes >= MAX_SEGMENT_BYTES) await this.#seal()
+      // Calls may go on coming without a pause: delivery does not wait for one.
+      this.#wake()
     }
   }
 
@@ -145,7 +148,9 @@ export class Outbox {
     this.#segment = undefined
     this.#isSealWanted = false
     this.#sealed.push(segment.path)
-    await segment.file.close()
+    await segment.file.close().catch((error: unknown) => {
+      this.#options.log.warn('a segment of feedback was not closed', { path: segment.path, error })
+    })
   }
 
   async #deliver(): Promise<void> {
