@@ -1,47 +1,64 @@
 /** `npm start`: the five services on this machine, and the flights example played on them. */
 import { resolve } from 'node:path'
-import { openProgress, playFlights, printSummary } from '@slipway/flights'
+import { ConfigError } from '@slipway/config'
+import { openProgress, type Progress, playFlights, printSummary } from '@slipway/flights'
 import { startTelemetry } from '@slipway/telemetry'
-import { ForeignDirectoryError, prepareDataDir } from './data-dir.ts'
+import { assertBrokerAnswers } from './broker.ts'
+import { CannotStartError } from './cannot-start.ts'
+import { prepareDataDir } from './data-dir.ts'
 import { startInProcess } from './in-process.ts'
+import { listenForInterruption } from './interruption.ts'
 import { watchPeakMemory } from './memory.ts'
 import { type Options, parseOptions, UsageError, usage } from './options.ts'
+import { assertPortsFree } from './ports.ts'
 import { startProcesses } from './processes.ts'
 import { untilServing } from './readiness.ts'
-import type { SystemOptions } from './system.ts'
+import { addressesFrom, type SystemOptions } from './system.ts'
 
 const servingWithinMs = 60_000
 
 const startedMs = performance.now()
-const interrupted = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort(signal))
+const interruption = listenForInterruption(process)
 
 try {
   const options = parseOptions(process.argv.slice(2))
   if (options === 'help') process.stdout.write(usage)
   else process.exitCode = await run(options)
 } catch (error) {
-  const known = error instanceof UsageError || error instanceof ForeignDirectoryError
-  process.stderr.write(known ? `${error.message}\n\n${error instanceof UsageError ? usage : ''}` : `${detail(error)}\n`)
-  process.exitCode = known ? 2 : 1
+  const forPeople = error instanceof UsageError || error instanceof CannotStartError || error instanceof ConfigError
+  process.stderr.write(`${forPeople ? error.message : detail(error)}\n`)
+  if (error instanceof UsageError) process.stderr.write(`\n${usage}`)
+  process.exitCode = forPeople ? 2 : 1
 }
+// An interrupted story leaves threads and retries behind that nobody waits for.
+if (interruption.signal.aborted) process.exit()
 
 async function run(options: Options): Promise<number> {
   const progress = openProgress(process.stderr)
-  const memory = watchPeakMemory()
-  const telemetry = startTelemetry({ serviceName: 'slipway-standalone', env: process.env })
-  const dataDir = resolve(options.dataDir)
-  await prepareDataDir(dataDir)
+  // Between progress bars a person wants to read of trouble only.
+  const environment = { SLIPWAY_LOG_LEVEL: 'warn', ...process.env }
   const systemOptions: SystemOptions = {
-    dataDir,
+    dataDir: resolve(options.dataDir),
     portBase: options.portBase,
     kafka: options.kafka,
-    environment: process.env,
+    environment,
     notice: progress.line,
   }
-  const system = options.processes ? startProcesses(systemOptions) : await startInProcess(systemOptions)
+  await assertPortsFree(addressesFrom(options.portBase))
+  if (options.kafka !== undefined) await assertBrokerAnswers(options.kafka)
+
+  // What is opened here is closed in reverse.
+  await using opened = new AsyncDisposableStack()
+  const memory = opened.adopt(watchPeakMemory(), (memory) => memory.stop())
+  opened.adopt(await prepareDataDir(systemOptions.dataDir), (held) => held.release())
+  const telemetryOptions = { serviceName: 'slipway-standalone', env: environment, writeLog: lineByLine(progress) }
+  opened.adopt(startTelemetry(telemetryOptions), (telemetry) => telemetry.shutdown())
+  const starting = options.processes ? startProcesses(systemOptions) : startInProcess(systemOptions)
+  const system = opened.adopt(await starting, (system) => system.stop())
+  opened.defer(() => progress.line('stopping'))
+  opened.defer(() => progress.clear())
   try {
-    await untilServing(system.addresses, servingWithinMs)
+    await untilServing(system.addresses, { withinMs: servingWithinMs, signal: interruption.signal })
     const { summary, broken } = await playFlights({
       addresses: {
         trafficRouter: system.addresses['traffic-router'],
@@ -50,7 +67,7 @@ async function run(options: Options): Promise<number> {
         inference: system.addresses.inference,
         driftMonitor: system.addresses['drift-monitor'],
       },
-      dataDir,
+      dataDir: systemOptions.dataDir,
       kafka: options.kafka,
       fault: options.fault,
       seed: options.seed,
@@ -58,33 +75,32 @@ async function run(options: Options): Promise<number> {
       startedMs,
       peakRssBytes: memory.peakBytes,
       progress,
-      signal: interrupted.signal,
+      signal: interruption.signal,
     })
-    if (options.json) process.stdout.write(`${JSON.stringify(summary, undefined, 2)}\n`)
-    else process.stdout.write(printSummary(summary))
+    progress.clear()
+    process.stdout.write(options.json ? `${JSON.stringify(summary, undefined, 2)}\n` : printSummary(summary))
     for (const claim of broken) process.stderr.write(`the story did not hold: ${claim}\n`)
-    if (!options.once) await stayUp(progress.line)
+    if (!options.once) await stayUp(progress)
     return broken.length === 0 ? 0 : 1
   } catch (error) {
-    if (!interrupted.signal.aborted) throw error
-    return 130
-  } finally {
-    progress.line('stopping')
-    await system.stop()
-    await telemetry.shutdown()
-    memory.stop()
+    if (!interruption.signal.aborted) throw error
+    return interruption.exitCode()
   }
 }
 
-async function stayUp(line: (text: string) => void): Promise<void> {
-  if (interrupted.signal.aborted) return
-  line('all services stay up; Ctrl-C stops them')
+async function stayUp(progress: Progress): Promise<void> {
+  if (interruption.signal.aborted) return
+  progress.line('all services stay up; Ctrl-C stops them')
   const { promise, resolve: stop } = Promise.withResolvers<void>()
   // Keeps the process alive where nothing else does.
   const alive = setInterval(() => undefined, 60_000)
-  interrupted.signal.addEventListener('abort', () => stop(), { once: true })
+  interruption.signal.addEventListener('abort', () => stop(), { once: true })
   await promise
   clearInterval(alive)
+}
+
+function lineByLine(progress: Progress): (text: string) => void {
+  return (text) => progress.line(text.trimEnd())
 }
 
 function detail(error: unknown): string {

@@ -3,9 +3,11 @@
  *
  * 1. A process that dies is started again, after a delay that grows with each quick death.
  * 2. A process outlives neither `stop()` nor its parent: it gets SIGTERM, and SIGKILL when it has not left in time.
+ * 3. What a process writes on stderr goes to `notice`, line by line.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterDeath } from './restart-policy.ts'
@@ -27,13 +29,19 @@ export function startProcesses(options: SystemOptions): System {
   return {
     addresses: addressesFrom(options.portBase),
     stop: async () => {
-      // The services that write events leave before those that read them.
-      for (const supervisor of supervisors.reverse()) await supervisor.stop()
+      for (const supervisor of supervisors) supervisor.restartNoMore()
+      // Those that call others leave before those that are called.
+      for (const supervisor of supervisors.toReversed()) await supervisor.stop()
     },
   }
 }
 
-function supervise(name: ServiceName, options: SystemOptions): { stop(): Promise<void> } {
+interface Supervisor {
+  restartNoMore(): void
+  stop(): Promise<void>
+}
+
+function supervise(name: ServiceName, options: SystemOptions): Supervisor {
   const stopping = new AbortController()
   let child: ChildProcess | undefined
   const run = async () => {
@@ -51,6 +59,7 @@ function supervise(name: ServiceName, options: SystemOptions): { stop(): Promise
   }
   const running = run()
   return {
+    restartNoMore: () => stopping.abort(),
     stop: async () => {
       stopping.abort()
       child?.kill('SIGTERM')
@@ -63,8 +72,12 @@ function supervise(name: ServiceName, options: SystemOptions): { stop(): Promise
 
 function start(name: ServiceName, options: SystemOptions): ChildProcess {
   const main = fileURLToPath(new URL(`../../services/${name}/main.ts`, import.meta.url))
-  return spawn(process.execPath, ['--import', withParent.href, main], {
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', '--import', withParent.href, main], {
     env: environmentOf(name, options),
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    // A group of its own: a Ctrl-C in the terminal reaches the supervisor alone, which stops one after another.
+    detached: true,
   })
+  if (child.stderr !== null) createInterface({ input: child.stderr }).on('line', options.notice)
+  return child
 }

@@ -7,10 +7,13 @@ import { type Addresses, type ServiceName, serviceNames } from './system.ts'
 const askEveryMs = 100
 const askTimeoutMs = 1_000
 
-/** Resolves when all services serve; throws, naming those that do not, after `withinMs`. */
-export async function untilServing(addresses: Addresses, withinMs: number): Promise<void> {
+/** Resolves when all services serve; throws, naming those that do not, after `withinMs` or when `signal` says so. */
+export async function untilServing(
+  addresses: Addresses,
+  { withinMs, signal }: { withinMs: number; signal: AbortSignal },
+): Promise<void> {
   const waiting = new Set<ServiceName>(serviceNames)
-  const giveUp = AbortSignal.timeout(withinMs)
+  const giveUp = AbortSignal.any([AbortSignal.timeout(withinMs), signal])
   await Promise.all(
     serviceNames.map(async (name) => {
       const client = createClient(Health, { address: addresses[name], timeoutMs: askTimeoutMs })

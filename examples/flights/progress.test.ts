@@ -21,3 +21,35 @@ test('in a terminal a line is never longer than the screen', () => {
   openProgress(stream).stage('training').update(0.5, 'x'.repeat(200))
   expect(written.join('').replace('\r\x1b[K', '').length).toBeLessThan(40)
 })
+
+test('a line stands above the bar, which is drawn again', () => {
+  const { written, stream } = collect({ isTTY: true, columns: 80 })
+  const progress = openProgress(stream)
+  progress.stage('training').update(0.5)
+  written.length = 0
+  progress.line('news')
+  expect(written).toHaveLength(1)
+  expect(written[0]).toMatch(/news\ntraining .* 50 % $/)
+})
+
+test('of two stages at once the later one is shown, then the earlier one again', () => {
+  const { written, stream } = collect({ isTTY: true, columns: 80 })
+  const progress = openProgress(stream)
+  const replay = progress.stage('replay')
+  const training = progress.stage('training')
+  replay.update(0.25)
+  training.update(0.5)
+  replay.update(0.3)
+  expect(written.at(-1)).toContain('training')
+  training.end('done')
+  expect(written.at(-1)).toMatch(/training .* done\nreplay .* 30 % $/)
+})
+
+test('a cleared bar does not come back', () => {
+  const { written, stream } = collect({ isTTY: true, columns: 80 })
+  const progress = openProgress(stream)
+  progress.stage('replay').update(0.5)
+  progress.clear()
+  progress.line('stopping')
+  expect(written.slice(-2)).toEqual(['\r\x1b[K', '\r\x1b[Kstopping\n'])
+})

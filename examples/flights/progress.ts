@@ -1,4 +1,7 @@
-/** Progress on stderr: a bar that redraws itself in a terminal, a line for every quarter otherwise. */
+/**
+ * Progress on stderr: a bar that redraws itself in a terminal, a line for every quarter otherwise. Of stages that run
+ * at the same time a terminal shows the one that began last.
+ */
 import type { WriteStream } from 'node:tty'
 
 /** One stage of the story. */
@@ -14,40 +17,66 @@ export interface Progress {
   stage(name: string): Stage
   /** A line of its own, above the running bar. */
   line(text: string): void
+  /** Takes the bars of unfinished stages off the screen. */
+  clear(): void
 }
 
 const barWidth = 24
 const nameWidth = 22
+const clearLine = '\r\x1b[K'
 
 /** Shows progress on a stream, as a terminal or as lines. */
 export function openProgress(stream: Pick<WriteStream, 'write'> & { isTTY?: boolean; columns?: number }): Progress {
-  const terminal = stream.isTTY === true
-  let drawn = ''
-  const draw = (text: string) => {
-    drawn = text.slice(0, (stream.columns ?? 120) - 1)
-    stream.write(`\r\x1b[K${drawn}`)
-  }
-  const line = (text: string) => stream.write(terminal ? `\r\x1b[K${text}\n${drawn}` : `${text}\n`)
+  return stream.isTTY === true ? openBars(stream) : openLines(stream)
+}
+
+function openBars(stream: Pick<WriteStream, 'write'> & { columns?: number }): Progress {
+  /** What each running stage last said, in the order in which they began. */
+  const running = new Map<symbol, string>()
+  const cut = (text: string) => text.slice(0, (stream.columns || 80) - 1)
+  const shown = () => cut([...running.values()].at(-1) ?? '')
   const stage = (name: string): Stage => {
-    const label = name.padEnd(nameWidth)
-    let quarter = 0
+    const id = Symbol(name)
+    const text = (done: number, note: string) => `${name.padEnd(nameWidth)} ${bar(done)} ${percent(done)} % ${note}`
     return {
       update(done, note = '') {
-        const percent = `${Math.floor(done * 100)}`.padStart(3)
-        if (terminal) draw(`${label} ${bar(done)} ${percent} % ${note}`)
-        else if (Math.floor(done * 4) > quarter) {
-          quarter = Math.floor(done * 4)
-          if (quarter < 4) stream.write(`${label} ${percent} % ${note}\n`)
-        }
+        running.set(id, text(done, note))
+        stream.write(`${clearLine}${shown()}`)
       },
       end(note = '') {
-        drawn = ''
-        stream.write(terminal ? `\r\x1b[K${label} ${bar(1)} 100 % ${note}\n` : `${label} 100 % ${note}\n`)
+        running.delete(id)
+        stream.write(`${clearLine}${cut(text(1, note))}\n${shown()}`)
       },
     }
   }
-  return { stage, line }
+  return {
+    stage,
+    line: (text) => stream.write(`${clearLine}${text}\n${shown()}`),
+    clear: () => {
+      running.clear()
+      stream.write(clearLine)
+    },
+  }
 }
+
+function openLines(stream: Pick<WriteStream, 'write'>): Progress {
+  const stage = (name: string): Stage => {
+    const say = (done: number, note: string) =>
+      stream.write(`${`${name.padEnd(nameWidth)} ${percent(done)} % ${note}`.trimEnd()}\n`)
+    let quarter = 0
+    return {
+      update(done, note = '') {
+        if (Math.floor(done * 4) <= quarter) return
+        quarter = Math.floor(done * 4)
+        if (quarter < 4) say(done, note)
+      },
+      end: (note = '') => say(1, note),
+    }
+  }
+  return { stage, line: (text) => stream.write(`${text}\n`), clear: () => undefined }
+}
+
+const percent = (done: number) => `${Math.floor(done * 100)}`.padStart(3)
 
 function bar(done: number): string {
   const filled = Math.round(Math.min(Math.max(done, 0), 1) * barWidth)
