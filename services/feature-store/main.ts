@@ -1,14 +1,13 @@
 /** The feature store as a process. */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, type Environment } from '@slipway/config'
-import { type EventBus, openEmbeddedBus, openKafkaBus } from '@slipway/events'
+import type { Environment } from '@slipway/config'
 import { FeatureStoreService } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import { createServer, implement, readTlsFiles } from '@slipway/rpc'
+import { openBus, type RunningService, runAsProcess } from '@slipway/service'
 import { migrate, openFileBlobs, openSqlite } from '@slipway/storage'
 import { logger, startTelemetry } from '@slipway/telemetry'
-import { type FeatureStoreConfig, loadConfig } from './config.ts'
+import { loadConfig } from './config.ts'
 import { Datasets } from './datasets.ts'
 import { FeatureServices } from './feature-services.ts'
 import { startHousekeeping } from './housekeeping.ts'
@@ -24,14 +23,6 @@ import { createFeatureStoreService } from './service.ts'
 import { systemClock } from './time.ts'
 import { Views } from './views.ts'
 import { Writes } from './writes.ts'
-
-/** A running feature store. */
-export interface RunningService {
-  /** Where it answers, `host:port`. */
-  readonly address: string
-  /** Drains and stops. */
-  stop(): Promise<void>
-}
 
 /** Starts the feature store; the bus may come later. Throws ConfigError. */
 export async function start(env: Environment): Promise<RunningService> {
@@ -92,7 +83,7 @@ export async function start(env: Environment): Promise<RunningService> {
     stopping.abort(stopped())
     return housekeeping
   })
-  const bus = opened.adopt(openBus(config), (open) => open.close())
+  const bus = opened.adopt(openBus(config, 'slipway-feature-store'), (open) => open.close())
   // Its reader starts when the bus is there and ends with it.
   startIngestion(bus, writes).catch((error: unknown) => stop.aborted || log.error('rows of the bus wait', { error }))
   const { address } = await server.start()
@@ -116,19 +107,4 @@ async function dropOrphans(
   }
 }
 
-function openBus({ kafkaBrokers, eventsPath }: FeatureStoreConfig): EventBus {
-  if (kafkaBrokers.length === 0) return openEmbeddedBus({ path: eventsPath })
-  return openKafkaBus({ brokers: kafkaBrokers, clientId: 'slipway-feature-store' })
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    const running = await start(process.env)
-    const stop = (): void => void running.stop().then(() => process.exit(0))
-    process.once('SIGINT', stop).once('SIGTERM', stop)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(2)
-  }
-}
+await runAsProcess(import.meta.url, process, start)
