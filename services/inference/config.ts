@@ -1,15 +1,9 @@
 import { availableParallelism } from 'node:os'
 import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
-import type { TlsFiles } from '@slipway/rpc'
+import { readServiceSettings, type ServiceSettings } from '@slipway/service'
 
 /** Settings of the inference service. */
-export interface InferenceConfig {
-  /** Where it listens. */
-  readonly listen: { readonly host: string; readonly port: number }
-  /** Certificate, key and authorities; without them plain text, on loopback or behind a mesh only. */
-  readonly tls: TlsFiles | undefined
-  /** Folder for the cache of model files and for what is known of the registry. */
-  readonly dataDirectory: string
+export interface InferenceConfig extends ServiceSettings {
   /** The registry, `host:port`. */
   readonly registryAddress: string
   /** The server's name in `ServerMetadata`. */
@@ -40,10 +34,6 @@ export interface InferenceConfig {
   readonly idleMs: number
   /** Deaths of an executor within ten minutes after which its version is quarantined. */
   readonly maxExecutorDeaths: number
-  /** How long in-flight calls have when the server stops. */
-  readonly drainGraceMs: number
-  /** Listen without TLS behind a mesh. */
-  readonly insecureBehindMesh: boolean
 }
 
 /** Reads the settings; throws a ConfigError that names every one that is wrong. */
@@ -53,9 +43,7 @@ export function loadConfig(env: Environment): InferenceConfig {
 
 function placeSettings(read: SettingsReader) {
   return {
-    listen: read.address('SLIPWAY_LISTEN', { doc: 'where to listen', default: '127.0.0.1:7403' }),
-    tls: tlsSettings(read),
-    dataDirectory: read.text('SLIPWAY_DATA_DIR', { doc: 'folder for everything that is kept', default: '.slipway' }),
+    ...readServiceSettings(read, { name: 'inference', defaultPort: 7403 }),
     registryAddress: read.text('SLIPWAY_REGISTRY_ADDRESS', {
       doc: 'the registry, host:port',
       default: '127.0.0.1:7401',
@@ -66,20 +54,6 @@ function placeSettings(read: SettingsReader) {
       default: 'champion',
       pattern: /^[a-z][a-z0-9-]{0,62}$/,
     }),
-    insecureBehindMesh: read.boolean('SLIPWAY_INSECURE_BEHIND_MESH', {
-      doc: 'listen in plain text beyond loopback, behind a mesh',
-      default: false,
-    }),
-  }
-}
-
-function tlsSettings(read: SettingsReader): TlsFiles | undefined {
-  const certificate = read.optionalText('SLIPWAY_TLS_CERT', { doc: 'certificate chain, a PEM file' })
-  if (certificate === undefined) return undefined
-  return {
-    certificate,
-    key: read.text('SLIPWAY_TLS_KEY', { doc: 'private key of SLIPWAY_TLS_CERT, a PEM file' }),
-    authorities: read.optionalText('SLIPWAY_TLS_CA', { doc: 'authorities of callers and servers, a PEM file' }),
   }
 }
 
@@ -113,10 +87,6 @@ function executionSettings(read: SettingsReader) {
     idleMs: read.durationMs('SLIPWAY_INFERENCE_IDLE', {
       doc: 'idle time after which an unaliased version goes',
       default: '1h',
-    }),
-    drainGraceMs: read.durationMs('SLIPWAY_DRAIN_GRACE', {
-      doc: 'time for calls in flight on stopping',
-      default: '10s',
     }),
   }
 }

@@ -10,9 +10,10 @@ import { mlpModel } from '@slipway/onnx'
 import { GRPCInferenceService, type ModelInferResponse } from '@slipway/proto/inference/grpc_service'
 import { LoadState, ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { type Client, Code, createClient } from '@slipway/rpc'
+import type { RunningService } from '@slipway/service'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type FakeRegistry, startFakeRegistry } from './fake-registry.ts'
-import { type RunningService, start } from './main.ts'
+import { start } from './main.ts'
 
 /** A model that answers a number of its own, whatever it is asked. */
 const model = (answer: number) =>

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ConfigError, type Environment } from '@slipway/config'
+import type { Environment } from '@slipway/config'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { createClient, createServer, implement, type RpcServer, readTlsFiles } from '@slipway/rpc'
+import { type RunningService, runAsProcess } from '@slipway/service'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { ArtifactCache } from './artifact-cache.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
@@ -22,31 +22,22 @@ import { createThreadExecutor } from './thread-executor.ts'
 
 const VERSION = '0.1.0'
 
-/** A service that runs. */
-export interface RunningService {
-  /** Where it answers, `host:port`. */
-  readonly address: string
-  /** Drains it: calls in flight finish, executors end, everything is closed. */
-  stop(): Promise<void>
-}
-
 /** Starts the inference service; throws a ConfigError that names every setting that is wrong. */
 export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
   const log = logger('slipway.inference')
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
-  const directory = join(config.dataDirectory, 'inference')
   const registry = createClient(RegistryService, { address: config.registryAddress, tls: tls?.client })
-  const state = await RegistryState.open(join(directory, 'registry.json'))
+  const state = await RegistryState.open(join(config.dataDirectory, 'registry.json'))
   const cache = new ArtifactCache({
-    directory: join(directory, 'cache'),
+    directory: join(config.dataDirectory, 'cache'),
     maxBytes: config.maxCacheBytes,
     fetch: fetchFromRegistry(registry),
     held: () => state.fileDigests(),
   })
   const models = new ModelTable()
-  const source = new ModelSource({ registry, state, cache, layoutDirectory: join(directory, 'layout') })
+  const source = new ModelSource({ registry, state, cache, layoutDirectory: join(config.dataDirectory, 'layout') })
   const observer = createObserver(log, models)
   const residency = new Residency({
     state,
@@ -130,14 +121,4 @@ function runOptions(config: InferenceConfig) {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  try {
-    const running = await start(process.env)
-    const stop = () => void running.stop().then(() => process.exit(0))
-    process.once('SIGINT', stop).once('SIGTERM', stop)
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`${error.message}\n`)
-    process.exit(2)
-  }
-}
+await runAsProcess(import.meta.url, process, start)
