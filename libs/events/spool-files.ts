@@ -4,7 +4,8 @@
  * 1. What `append` acknowledged is read back by the next process that opens the folder, in the same order.
  * 2. The files never hold more than `maxBytes`; what does not fit is refused, not what is there.
  * 3. One operation runs at a time: a segment that is read is sealed, and never grows or goes while it is written.
- * 4. `advance` remembers the place, so that a process that is killed repeats at most what was read since.
+ * 4. `advance` remembers the place, so that a process that is killed repeats at most what was read since; while the
+ *    disk does not take the place, more than that.
  */
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -125,7 +126,10 @@ export async function openSpoolFiles(options: SpoolFilesOptions): Promise<SpoolF
       // What is half written must not be read by the next process.
       segment.isSealed = true
       await handle.truncate(segment.bytes).catch(() => undefined)
-      if (segment.bytes === 0) await handle.close().catch(() => undefined)
+      if (segment.bytes === 0) {
+        await handle.close().catch(() => undefined)
+        await rm(segment.path, { force: true }).catch(() => undefined)
+      }
       throw error
     }
   }
@@ -148,7 +152,12 @@ export async function openSpoolFiles(options: SpoolFilesOptions): Promise<SpoolF
     segment.records -= given.records
     startBytes = given.endBytes
     if (startBytes >= segment.bytes) await removeFront(segment)
-    else await savePosition(positionPath, segment.path, startBytes)
+    else await savePosition(positionPath, segment.path, startBytes).catch(warnOfRepetition)
+  }
+
+  /** What was delivered is delivered: a disk that does not take note of it only makes the next process say it again. */
+  function warnOfRepetition(error: unknown): void {
+    log.warn('place in the spool not kept', { directory: options.directory, error })
   }
 
   async function dropFront(): Promise<number> {
@@ -163,9 +172,10 @@ export async function openSpoolFiles(options: SpoolFilesOptions): Promise<SpoolF
     segments.shift()
     startBytes = 0
     front = undefined
-    await segment.handle?.close()
+    const { handle } = segment
     segment.handle = undefined
-    await rm(segment.path, { force: true })
+    await handle?.close().catch(warnOfRepetition)
+    await rm(segment.path, { force: true }).catch(warnOfRepetition)
   }
 
   return {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -158,6 +158,19 @@ test('what exceeds the disk, the memory or the size of a record is dropped and c
   await expect.poll(() => producer.counts().spooled, patience).toBe(0)
   expect(bus.taken.map(numberOf)).toEqual(numbers(0, counts.spooled))
   expectBalance(producer.counts())
+})
+
+test('a disk that does not take note of what was delivered holds up nothing', async () => {
+  const bus = new FakeBus()
+  bus.mode = 'down'
+  const directory = join(root, unique('spool'))
+  const producer = open(bus, { directory })
+  offer(producer, 0, 2000)
+  await producer.flush()
+  mkdirSync(join(directory, 'position.new'))
+  bus.mode = 'up'
+  await expect.poll(() => producer.counts(), patience).toMatchObject({ offered: 2000, delivered: 2000, spooled: 0 })
+  expect(bus.taken.map(numberOf)).toEqual(numbers(0, 2000))
 })
 
 test('what a closed producer left on disk is delivered by the next one', async () => {
