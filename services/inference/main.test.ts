@@ -145,6 +145,16 @@ describe('the inference service', () => {
       .toEqual([version(6)])
   })
 
+  test('loads only where an alias points now, whatever its history', async () => {
+    for (let number = 1; number <= 20; number++) {
+      registry.addVersion(version(number), model(number))
+      registry.setAlias(CHAMPION, version(number))
+    }
+    await open()
+    await becomes(20)
+    expect(registry.downloads).toHaveLength(1)
+  })
+
   test('keeps the champion that answers when the next one cannot be loaded', async () => {
     registry.addVersion(version(1), model(1))
     registry.setAlias(CHAMPION, version(1))

@@ -10,7 +10,7 @@ import type { RegistryState } from './registry-state.ts'
 export interface RegistryWatchOptions {
   readonly registry: Client<typeof RegistryService>
   readonly state: RegistryState
-  /** An alias has moved. */
+  /** Aliases have moved; told when everything that is known has been applied. */
   readonly onMove: () => void
   /** The watch has caught up with the registry for the first time. */
   readonly onCaughtUp: () => void
@@ -33,17 +33,22 @@ export function watchRegistry(options: RegistryWatchOptions): { stop(): Promise<
 }
 
 async function follow(options: RegistryWatchOptions, signal: AbortSignal): Promise<void> {
-  const { registry, state, onCaughtUp, onBroken, firstDelayMs, maxDelayMs } = options
+  const { registry, state, onMove, onCaughtUp, onBroken, firstDelayMs, maxDelayMs } = options
   let delayMs = firstDelayMs
   let wasCaughtUp = false
+  let hasMoved = false
   while (!signal.aborted) {
     try {
       for await (const { change, latestRevision } of registry.watch({ afterRevision: state.revision }, { signal })) {
         delayMs = firstDelayMs
-        if (change !== undefined) await apply(options, change)
-        if (wasCaughtUp || state.revision < latestRevision) continue
+        if (change !== undefined) hasMoved = apply(state, change) || hasMoved
+        // What happened in between is history: an alias is followed to where it points now.
+        if (state.revision < latestRevision) continue
+        await state.flush()
+        if (hasMoved) onMove()
+        hasMoved = false
+        if (!wasCaughtUp) onCaughtUp()
         wasCaughtUp = true
-        onCaughtUp()
       }
     } catch (error) {
       if (signal.aborted) return
@@ -51,7 +56,7 @@ async function follow(options: RegistryWatchOptions, signal: AbortSignal): Promi
       onBroken(failure)
       if (failure.code === Code.OUT_OF_RANGE) {
         state.reset()
-        options.onMove()
+        onMove()
       }
     }
     await pause(delayMs, signal)
@@ -59,14 +64,13 @@ async function follow(options: RegistryWatchOptions, signal: AbortSignal): Promi
   }
 }
 
-async function apply({ state, onMove }: RegistryWatchOptions, { change, revision }: RegistryChange): Promise<void> {
-  if (change.case === 'alias') {
-    const { name, version } = change.value
-    state.setAlias(name, version === '' ? undefined : version)
-  }
+/** Applies a change; true when an alias has moved. */
+function apply(state: RegistryState, { change, revision }: RegistryChange): boolean {
   state.setRevision(revision)
-  await state.flush()
-  if (change.case === 'alias') onMove()
+  if (change.case !== 'alias') return false
+  const { name, version } = change.value
+  state.setAlias(name, version === '' ? undefined : version)
+  return true
 }
 
 async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
