@@ -30,6 +30,8 @@ interface Entry {
   readonly records: readonly EventRecord[]
   readonly bytes: number
   readonly signal: AbortSignal
+  /** The caller has gone. */
+  readonly onAbort: () => void
   resolve(): void
   reject(error: unknown): void
 }
@@ -122,6 +124,7 @@ export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender 
 
   function settle(entry: Entry, act: () => void): void {
     pendingBytes -= entry.bytes
+    entry.signal.removeEventListener('abort', entry.onAbort)
     act()
   }
 
@@ -185,10 +188,10 @@ export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender 
     send: (records, bytes, signal) =>
       new Promise((resolve, reject) => {
         if (closing.signal.aborted) return reject(failureOf(undefined))
-        const entry: Entry = { records, bytes, signal, resolve, reject }
+        const entry: Entry = { records, bytes, signal, onAbort: () => leave(entry), resolve, reject }
         queue.push(entry)
         pendingBytes += bytes
-        signal.addEventListener('abort', () => leave(entry), { once: true })
+        signal.addEventListener('abort', entry.onAbort, { once: true })
         running ??= run()
       }),
     close: async () => {
