@@ -2,6 +2,16 @@ import { Code } from './code.ts'
 import type { Exchange } from './exchange.ts'
 import { Failure } from './failure.ts'
 
+/** A call that is being answered. */
+export interface ActiveCall {
+  readonly exchange: Exchange
+  /** What keeps it open. */
+  readonly streams: 'none' | 'requests' | 'answers'
+  readonly slot: number
+  /** The exchange's `moves` when it was last looked at. */
+  moves: number
+}
+
 /**
  * The calls that a server is answering, and how they end when it drains.
  *
@@ -10,28 +20,36 @@ import { Failure } from './failure.ts'
  * 3. After `graceMs` whatever is left is ended with UNAVAILABLE.
  */
 export class ActiveCalls {
-  readonly #calls = new Map<Exchange, { readonly streams: 'none' | 'requests' | 'answers'; moves: number }>()
+  // Slots that are used again, not a Map or a Set: those make a new table every few calls, and a table that outlived its
+  // use keeps the next one alive, and so on, until all calls end up in the old generation.
+  readonly #slots: (ActiveCall | undefined)[] = []
+  readonly #free: number[] = []
   #emptied: (() => void) | undefined
 
   /** How many calls are being answered. */
   get size(): number {
-    return this.#calls.size
+    return this.#slots.length - this.#free.length
   }
 
   /** Adds a call that has begun; `streams` tells what keeps it open. */
-  add(exchange: Exchange, streams: 'none' | 'requests' | 'answers'): void {
-    this.#calls.set(exchange, { streams, moves: exchange.moves })
+  add(exchange: Exchange, streams: ActiveCall['streams']): ActiveCall {
+    const slot = this.#free.pop() ?? this.#slots.length
+    const call: ActiveCall = { exchange, streams, slot, moves: exchange.moves }
+    this.#slots[slot] = call
+    return call
   }
 
   /** Removes a call that is over. */
-  delete(exchange: Exchange): void {
-    this.#calls.delete(exchange)
-    if (this.#calls.size === 0) this.#emptied?.()
+  delete(call: ActiveCall): void {
+    if (this.#slots[call.slot] !== call) return
+    this.#slots[call.slot] = undefined
+    this.#free.push(call.slot)
+    if (this.size === 0) this.#emptied?.()
   }
 
   /** Resolves when no call is left. */
   async drain(graceMs: number, quietMs: number): Promise<void> {
-    if (this.#calls.size === 0) return
+    if (this.size === 0) return
     const quiet = setInterval(() => this.#endQuiet(), quietMs)
     const grace = setTimeout(() => this.endAll(), graceMs)
     await new Promise<void>((resolve) => {
@@ -43,11 +61,13 @@ export class ActiveCalls {
 
   /** Ends every call. */
   endAll(): void {
-    for (const exchange of [...this.#calls.keys()]) exchange.fail(interrupted())
+    for (const call of [...this.#slots]) call?.exchange.fail(interrupted())
   }
 
   #endQuiet(): void {
-    for (const [exchange, call] of [...this.#calls]) {
+    for (const call of [...this.#slots]) {
+      if (call === undefined) continue
+      const { exchange } = call
       const isQuiet = exchange.moves === call.moves && !exchange.needsDrain
       call.moves = exchange.moves
       const isWork = call.streams === 'none' || (call.streams === 'requests' && exchange.halfClosed)

@@ -1,7 +1,7 @@
 import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import { Server as GrpcServer, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js'
 import { ROOT_CONTEXT } from '@opentelemetry/api'
-import { ActiveCalls } from './active-calls.ts'
+import { type ActiveCall, ActiveCalls } from './active-calls.ts'
 import { type CallRecord, isServersFault, recordServerCall } from './call-telemetry.ts'
 import { Code } from './code.ts'
 import { Connections } from './connections.ts'
@@ -184,12 +184,13 @@ class Server implements RpcServer {
 
   #serve(route: Route, open: (settled: Settled) => Exchange): void {
     let record: CallRecord | undefined
+    let call: ActiveCall | undefined
     const exchange = open((failure) => {
-      this.#active.delete(exchange)
+      if (call !== undefined) this.#active.delete(call)
       record?.end(failure)
       if (failure !== undefined && isServersFault(failure)) this.#options.onError?.(failure, { method: route.name })
     })
-    this.#active.add(exchange, route.streams)
+    call = this.#active.add(exchange, route.streams)
     record = recordServerCall(route.name, (name) => exchange.header(name))
     try {
       route.implemented.serve(exchange, new ServerContext(route.name, exchange, record?.context ?? ROOT_CONTEXT))
