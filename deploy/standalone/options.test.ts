@@ -27,3 +27,10 @@ test('an unknown flag is refused by name', () => {
   expect(() => parseOptions(['--onse'])).toThrow('--onse')
   expect(() => parseOptions(['stray'])).toThrow('stray')
 })
+
+test.each(['broker', 'broker:', ':9092', 'broker:0', 'broker:65536', 'a b:9092'])(
+  "'%s' is no broker's address",
+  (address) => {
+    expect(() => parseOptions(['--kafka', address])).toThrow('--kafka takes HOST:PORT')
+  },
+)

@@ -67,7 +67,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
     }
     return value
   }
-  if (values.kafka !== undefined && !/^[^:\s]+:\d{1,5}$/.test(values.kafka)) {
+  if (values.kafka !== undefined && !isAddress(values.kafka)) {
     problems.push(`--kafka takes HOST:PORT, for example 127.0.0.1:9092, not '${values.kafka}'`)
   }
   const firstDay = values['first-day']
@@ -87,6 +87,11 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
   }
   if (problems.length > 0) throw new UsageError(problems.join('\n'))
   return options
+}
+
+function isAddress(text: string): boolean {
+  const port = Number(/^[^:\s]+:(\d{1,5})$/.exec(text)?.[1])
+  return port >= 1 && port <= 65_535
 }
 
 function parse(args: readonly string[]) {
