@@ -7,6 +7,7 @@ import {
   ReferenceDistributionSchema,
   ReferenceKind,
 } from '@slipway/proto/slipway/registry/v1/model'
+import { durationFromMicros, timestampFromMicros } from '@slipway/resources'
 import { type CountedReference, categoricalReference, numericReference, type ReferenceOptions } from '@slipway/stats'
 
 /** A value of a row: numbers and booleans for numeric features, text for categories, null or undefined when missing. */
@@ -86,16 +87,11 @@ function toDistribution(column: Column, counted: CountedReference): ReferenceDis
     kind: column.kind,
     cells,
     windows: counted.windows.map((window) => ({
-      startTime: split(window.startMicros),
-      length: split(window.lengthMicros),
+      startTime: timestampFromMicros(window.startMicros),
+      length: durationFromMicros(window.lengthMicros),
       counts: window.counts.map(BigInt),
     })),
     mean: counted.mean,
     standardDeviation: counted.standardDeviation,
   })
-}
-
-function split(micros: bigint): { seconds: bigint; nanos: number } {
-  const nanos = Number(((micros % 1_000_000n) + 1_000_000n) % 1_000_000n) * 1000
-  return { seconds: (micros - BigInt(nanos / 1000)) / 1_000_000n, nanos }
 }

@@ -1,3 +1,3 @@
 /** How resources are written on the wire: their times, and the pages of their lists. */
 export { maxPageBytes, page, pageSizeOf, pageToken, parsePageToken } from './pages.ts'
-export { microsFromDuration, microsFromTimestamp, timestampFromMicros } from './time.ts'
+export { durationFromMicros, microsFromDuration, microsFromTimestamp, timestampFromMicros } from './time.ts'

@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf'
 import { DurationSchema, TimestampSchema, timestampDate } from '@bufbuild/protobuf/wkt'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { microsFromDuration, microsFromTimestamp, timestampFromMicros } from './index.ts'
+import { durationFromMicros, microsFromDuration, microsFromTimestamp, timestampFromMicros } from './index.ts'
 
 const timestamp = (seconds: bigint, nanos: number) => create(TimestampSchema, { seconds, nanos })
 const duration = (seconds: bigint, nanos: number) => create(DurationSchema, { seconds, nanos })
@@ -16,6 +16,16 @@ test('microseconds come back from a timestamp, before the epoch too, and its nan
       expect(microsFromTimestamp(time)).toBe(micros)
       expect(time.nanos).toBeGreaterThanOrEqual(0)
       expect(time.nanos).toBeLessThan(1_000_000_000)
+    }),
+  )
+})
+
+test('microseconds come back from a duration, whose parts have one sign', () => {
+  fc.assert(
+    fc.property(fc.bigInt({ min: -(10n ** 17n), max: 10n ** 17n }), (micros) => {
+      const { seconds, nanos } = durationFromMicros(micros)
+      expect(microsFromDuration(duration(seconds, nanos))).toBe(micros)
+      expect(Number(seconds) * nanos).toBeGreaterThanOrEqual(0)
     }),
   )
 })

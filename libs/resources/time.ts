@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf'
-import { type Duration, type Timestamp, TimestampSchema } from '@bufbuild/protobuf/wkt'
+import { type Duration, DurationSchema, type Timestamp, TimestampSchema } from '@bufbuild/protobuf/wkt'
 
 /** A wire timestamp from microseconds since the epoch. */
 export function timestampFromMicros(micros: bigint): Timestamp {
@@ -15,4 +15,9 @@ export function microsFromTimestamp(time: Timestamp): bigint {
 /** Microseconds of a wire duration, rounded down. */
 export function microsFromDuration(duration: Duration): bigint {
   return duration.seconds * 1_000_000n + BigInt(Math.floor(duration.nanos / 1000))
+}
+
+/** A wire duration from microseconds. */
+export function durationFromMicros(micros: bigint): Duration {
+  return create(DurationSchema, { seconds: micros / 1_000_000n, nanos: Number(micros % 1_000_000n) * 1000 })
 }

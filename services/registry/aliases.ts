@@ -7,14 +7,13 @@
  */
 import { create } from '@bufbuild/protobuf'
 import { type Alias, AliasSchema, GateState } from '@slipway/proto/slipway/registry/v1/model'
+import { page, pageSizeOf, parsePageToken, timestampFromMicros } from '@slipway/resources'
 import { Code, Failure } from '@slipway/rpc'
 import type { Kysely, Selectable } from 'kysely'
 import type { Change, Ledger } from './ledger.ts'
 import { requireModel, staleEtag } from './models.ts'
 import { type AliasKey, aliasName, isReservedAlias, parseAliasName, parseVersionName, versionName } from './names.ts'
-import { defaultPageSize, page, parsePageToken } from './pages.ts'
 import type { Schema } from './schema.ts'
-import { timestampFromMicros } from './time.ts'
 import { requireVersion } from './versions.ts'
 
 type Move = Selectable<Schema['alias_moves']>
@@ -98,7 +97,7 @@ export class Aliases {
 
   async history(name: string, pageSize: number, token: string): Promise<{ moves: Alias[]; nextPageToken: string }> {
     const key = parseAliasName(name, 'name')
-    const size = pageSize === 0 ? defaultPageSize : pageSize
+    const size = pageSizeOf(pageSize)
     const before = parsePageToken(`${name}/moves`, token, 0)
     const rows = await moves(this.#ledger.database, key)
       .where('generation', '<', before ?? Number.MAX_SAFE_INTEGER)

@@ -16,6 +16,7 @@ import {
   type ModelVersion,
 } from '@slipway/proto/slipway/registry/v1/model'
 import { type RunGateResponse, RunGateResponseSchema } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { timestampFromMicros } from '@slipway/resources'
 import { Code, Failure } from '@slipway/rpc'
 import type { BlobStore } from '@slipway/storage'
 import { attribute, meter, metric } from '@slipway/telemetry'
@@ -26,7 +27,6 @@ import type { Ledger } from './ledger.ts'
 import { requireModel } from './models.ts'
 import { parseVersionName, type VersionKey } from './names.ts'
 import type { Scorer } from './scorer.ts'
-import { timestampFromMicros } from './time.ts'
 import { recordVersion, requireVersion } from './versions.ts'
 
 /** The alias whose version candidates are compared with when the gate names none. */

@@ -1,8 +1,8 @@
+import { microsFromTimestamp } from '@slipway/resources'
 import { migrate, openSqlite } from '@slipway/storage'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Ledger } from './ledger.ts'
 import { migrations, type Schema } from './schema.ts'
-import { microsFromTimestamp } from './time.ts'
 
 let ledger: Ledger
 let clock: bigint[]

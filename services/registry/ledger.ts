@@ -8,10 +8,10 @@
  */
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { type RegistryChange, RegistryChangeSchema } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { timestampFromMicros } from '@slipway/resources'
 import { meter, metric } from '@slipway/telemetry'
 import type { Kysely, Transaction } from 'kysely'
 import type { Schema } from './schema.ts'
-import { timestampFromMicros } from './time.ts'
 
 /** The open transaction of a change. */
 export interface Change {

@@ -1,12 +1,11 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type Gate, type Model, ModelSchema } from '@slipway/proto/slipway/registry/v1/model'
+import { page, pageSizeOf, parsePageToken, timestampFromMicros } from '@slipway/resources'
 import { Code, Failure } from '@slipway/rpc'
 import type { Kysely, Selectable } from 'kysely'
 import type { Change, Ledger } from './ledger.ts'
 import { modelName, parseModelName } from './names.ts'
-import { defaultPageSize, page, parsePageToken } from './pages.ts'
 import type { Schema } from './schema.ts'
-import { timestampFromMicros } from './time.ts'
 
 const updatable = ['description', 'labels', 'gate'] as const
 
@@ -50,7 +49,7 @@ export class Models {
   }
 
   async list(pageSize: number, token: string): Promise<{ models: Model[]; nextPageToken: string }> {
-    const size = pageSize === 0 ? defaultPageSize : pageSize
+    const size = pageSizeOf(pageSize)
     const after = parsePageToken('models', token, '')
     const rows = await this.#ledger.database
       .selectFrom('models')

@@ -6,8 +6,8 @@ import {
   type ReferenceDistribution,
   ReferenceKind,
 } from '@slipway/proto/slipway/registry/v1/model'
+import { microsFromDuration, microsFromTimestamp } from '@slipway/resources'
 import type { FieldViolation } from '@slipway/rpc'
-import { microsFromTimestamp } from './time.ts'
 
 /** Every problem of the distributions; empty when they are sound and each is of a bound feature or output. */
 export function checkReferences(
@@ -65,9 +65,7 @@ function checkWindows(distribution: ReferenceDistribution): Problem[] {
     if (window.counts.some((count) => count < 0n)) problems.push([`windows[${index}].counts`, 'must not be negative'])
     if (window.startTime === undefined) return [...problems, [`windows[${index}].start_time`, 'must be set']]
     const start = microsFromTimestamp(window.startTime)
-    const length = window.length
-      ? window.length.seconds * 1_000_000n + BigInt(Math.floor(window.length.nanos / 1000))
-      : 0n
+    const length = window.length ? microsFromDuration(window.length) : 0n
     if (length <= 0n) problems.push([`windows[${index}].length`, 'must be positive'])
     if (endMicros !== undefined && start < endMicros) {
       problems.push([`windows[${index}].start_time`, 'must not lie before the end of the window before'])

@@ -14,14 +14,13 @@ import {
   ModelVersionSchema,
 } from '@slipway/proto/slipway/registry/v1/model'
 import type { CreateVersionRequest } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { page, pageSizeOf, parsePageToken, timestampFromMicros } from '@slipway/resources'
 import { Code, Failure, type FieldViolation } from '@slipway/rpc'
 import type { Kysely, Selectable } from 'kysely'
 import type { Change, Ledger } from './ledger.ts'
 import { requireModel } from './models.ts'
 import { modelName, parseModelName, parseVersionName, type VersionKey, versionName } from './names.ts'
-import { defaultPageSize, page, parsePageToken } from './pages.ts'
 import type { Schema } from './schema.ts'
-import { timestampFromMicros } from './time.ts'
 import { type ContentOptions, checkContent } from './version-content.ts'
 
 /** What versions need. */
@@ -79,7 +78,7 @@ export class Versions {
   ): Promise<{ versions: ModelVersion[]; nextPageToken: string }> {
     const sql = this.#ledger.database
     const modelId = parseModelName(parent, 'parent')
-    const size = pageSize === 0 ? defaultPageSize : pageSize
+    const size = pageSizeOf(pageSize)
     const before = parsePageToken(`${parent}/versions`, token, 0)
     await requireModel(sql, modelId)
     const rows = await sql

@@ -1,6 +1,7 @@
 /** Answers RoutingService: checks the request, has the change carried out, hands back the endpoint. */
 import type { Endpoint } from '@slipway/proto/slipway/routing/v1/endpoint'
 import type { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
+import { page, pageSizeOf, parsePageToken } from '@slipway/resources'
 import { Code, Failure, type Handlers } from '@slipway/rpc'
 import type { Deployment, EndpointEdit } from './deployment.ts'
 import type { RoutingTable, ServedEndpoint } from './routing-table.ts'
@@ -15,7 +16,6 @@ export interface RoutingServiceOptions {
 
 /** Most watches at once. */
 export const MAX_WATCHES = 256
-const DEFAULT_PAGE_SIZE = 100
 const EDITABLE = ['description', 'labels', 'variants', 'prediction_sampling_rate', 'request_sampling_rate'] as const
 
 /** The handlers of RoutingService. */
@@ -33,15 +33,10 @@ export function createRoutingService(options: RoutingServiceOptions): Handlers<t
     },
 
     async listEndpoints({ pageSize, pageToken }) {
-      const after = pageToken === '' ? '' : Buffer.from(pageToken, 'base64url').toString()
-      const size = pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize
+      const after = parsePageToken('endpoints', pageToken, '') ?? ''
       const rest = table.list().filter((each) => each.name > after)
-      const page = rest.slice(0, size)
-      const last = rest.length > size ? (page.at(-1)?.name ?? '') : ''
-      return {
-        endpoints: page.map((each) => each.message),
-        nextPageToken: Buffer.from(last).toString('base64url'),
-      }
+      const { items, nextPageToken } = page('endpoints', rest, pageSizeOf(pageSize), ({ name }) => name)
+      return { endpoints: items.map(({ message }) => message), nextPageToken }
     },
 
     async updateEndpoint({ endpoint, updateMask }) {
