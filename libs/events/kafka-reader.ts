@@ -53,6 +53,7 @@ export async function subscribeKafka(
   const signal = AbortSignal.any([stopping.signal, closed])
   const joined = Promise.withResolvers<void>()
   let consumer: Consumer | undefined
+  let latestAssigned: readonly object[] = []
   let restarting: Promise<void> | undefined
 
   function create(): Consumer {
@@ -101,21 +102,31 @@ export async function subscribeKafka(
     }
   }
 
+  /** Writes positions where the group has none and lets the reading begin; a later assignment takes over from an earlier. */
   async function fixStart(of: Consumer, assignment: Record<string, readonly number[]>): Promise<void> {
     const assigned = Object.entries(assignment).map(([topic, partitions]) => ({ topic, partitions: [...partitions] }))
-    if (assigned.length > 0) {
-      of.pause(assigned)
-      const unfixed = await startsOf(assigned)
-      for (const { topic, partition, offset } of unfixed) of.seek({ topic, partition, offset: String(offset) })
-      if (unfixed.length > 0) await of.commitOffsets(unfixed.map((one) => ({ ...one, offset: String(one.offset) })))
-      of.resume(assigned)
+    latestAssigned = assigned
+    of.pause(assigned)
+    for (let failures = 0; !signal.aborted && latestAssigned === assigned; failures += 1) {
+      try {
+        const unfixed = await startsOf(assigned)
+        if (latestAssigned !== assigned) return
+        for (const { topic, partition, offset } of unfixed) of.seek({ topic, partition, offset: String(offset) })
+        if (unfixed.length > 0) await of.commitOffsets(unfixed.map((one) => ({ ...one, offset: String(one.offset) })))
+        if (latestAssigned !== assigned) return
+        of.resume(assigned)
+        return joined.resolve()
+      } catch (error) {
+        log.warn('start of the group not fixed, trying again', { group, failures, error })
+        await pause(retryDelayMs(failures), signal)
+      }
     }
-    joined.resolve()
   }
 
   /** Where the partitions start in which the group has no position yet. */
   async function startsOf(assigned: { topic: string; partitions: number[] }[]): Promise<TopicOffset[]> {
     const places = new Set(assigned.flatMap(({ topic, partitions }) => partitions.map((one) => `${topic}/${one}`)))
+    if (places.size === 0) return []
     for (const { topic, partition } of await admin.positions(group, topics, signal))
       places.delete(`${topic}/${partition}`)
     if (places.size === 0) return []
