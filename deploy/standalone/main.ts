@@ -56,7 +56,7 @@ async function run(options: Options): Promise<number> {
   const starting = options.processes ? startProcesses(systemOptions) : startInProcess(systemOptions)
   const system = opened.adopt(await starting, (system) => system.stop())
   opened.defer(() => progress.line('stopping'))
-  opened.defer(() => progress.clear())
+  opened.defer(() => progress.close())
   try {
     await untilServing(system.addresses, { withinMs: servingWithinMs, signal: interruption.signal })
     const { summary, broken } = await playFlights({
@@ -77,7 +77,7 @@ async function run(options: Options): Promise<number> {
       progress,
       signal: interruption.signal,
     })
-    progress.clear()
+    progress.close()
     process.stdout.write(options.json ? `${JSON.stringify(summary, undefined, 2)}\n` : printSummary(summary))
     for (const claim of broken) process.stderr.write(`the story did not hold: ${claim}\n`)
     if (!options.once) await stayUp(progress)

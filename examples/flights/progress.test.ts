@@ -45,11 +45,13 @@ test('of two stages at once the later one is shown, then the earlier one again',
   expect(written.at(-1)).toMatch(/training .* done\nreplay .* 30 % $/)
 })
 
-test('a cleared bar does not come back', () => {
+test('a closed bar does not come back', () => {
   const { written, stream } = collect({ isTTY: true, columns: 80 })
   const progress = openProgress(stream)
-  progress.stage('replay').update(0.5)
-  progress.clear()
+  const stage = progress.stage('replay')
+  stage.update(0.5)
+  progress.close()
+  stage.update(0.6)
   progress.line('stopping')
   expect(written.slice(-2)).toEqual(['\r\x1b[K', '\r\x1b[Kstopping\n'])
 })

@@ -17,8 +17,8 @@ export interface Progress {
   stage(name: string): Stage
   /** A line of its own, above the running bar. */
   line(text: string): void
-  /** Takes the bars of unfinished stages off the screen. */
-  clear(): void
+  /** Takes the bar off the screen for good; lines may follow. */
+  close(): void
 }
 
 const barWidth = 24
@@ -33,15 +33,16 @@ export function openProgress(stream: Pick<WriteStream, 'write'> & { isTTY?: bool
 function openBars(stream: Pick<WriteStream, 'write'> & { columns?: number }): Progress {
   /** What each running stage last said, in the order in which they began. */
   const running = new Map<symbol, string>()
+  let closed = false
   const cut = (text: string) => text.slice(0, (stream.columns || 80) - 1)
-  const shown = () => cut([...running.values()].at(-1) ?? '')
+  const shown = () => (closed ? '' : cut([...running.values()].at(-1) ?? ''))
   const stage = (name: string): Stage => {
     const id = Symbol(name)
     const text = (done: number, note: string) => `${name.padEnd(nameWidth)} ${bar(done)} ${percent(done)} % ${note}`
     return {
       update(done, note = '') {
         running.set(id, text(done, note))
-        stream.write(`${clearLine}${shown()}`)
+        if (!closed) stream.write(`${clearLine}${shown()}`)
       },
       end(note = '') {
         running.delete(id)
@@ -52,8 +53,8 @@ function openBars(stream: Pick<WriteStream, 'write'> & { columns?: number }): Pr
   return {
     stage,
     line: (text) => stream.write(`${clearLine}${text}\n${shown()}`),
-    clear: () => {
-      running.clear()
+    close: () => {
+      closed = true
       stream.write(clearLine)
     },
   }
@@ -73,7 +74,7 @@ function openLines(stream: Pick<WriteStream, 'write'>): Progress {
       end: (note = '') => say(1, note),
     }
   }
-  return { stage, line: (text) => stream.write(`${text}\n`), clear: () => undefined }
+  return { stage, line: (text) => stream.write(`${text}\n`), close: () => undefined }
 }
 
 const percent = (done: number) => `${Math.floor(done * 100)}`.padStart(3)
