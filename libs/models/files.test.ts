@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
@@ -41,6 +41,7 @@ beforeEach(async () => {
     },
     downloadFile: async function* ({ offset }) {
       offsets.push(Number(offset))
+      if (offset > BigInt(served.length)) throw new Failure(Code.OUT_OF_RANGE, 'OFFSET_OUT_OF_RANGE', 'behind the end')
       let given = 0
       for (let at = Number(offset); at < served.length; at += 100_000) {
         if (given >= breakAfterBytes) throw unavailable()
@@ -65,6 +66,16 @@ test('an upload that breaks off again and again goes on each time where it stopp
   expect(await uploadFile(client, bytesSource(content))).toEqual({ digest, sizeBytes: 1_000_000 })
   expect(offsets).toEqual([0, 262_144, 524_288, 786_432])
   expect(received.equals(content)).toBe(true)
+})
+
+test('a part that is longer than the file is no part of it: it goes, and the next download begins anew', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'slipway-models-'))
+  const path = join(directory, 'file')
+  writeFileSync(`${path}.part`, Buffer.alloc(content.length + 1))
+  await expect(downloadFile(client, digest, path)).rejects.toMatchObject({ code: Code.OUT_OF_RANGE })
+  await downloadFile(client, digest, path)
+  expect(readFileSync(path).equals(content)).toBe(true)
+  rmSync(directory, { recursive: true })
 })
 
 test('a download that breaks off goes on where it stopped and is checked as a whole', async () => {

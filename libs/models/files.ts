@@ -106,6 +106,23 @@ export async function downloadFile(
   options: TransferOptions = {},
 ): Promise<void> {
   const part = `${path}.part`
+  try {
+    await downloadPart(registry, digest, part, options)
+  } catch (error) {
+    // What is there is not the beginning of this content: the next try begins anew.
+    const isOther = error instanceof Failure && (error.code === Code.DATA_LOSS || error.code === Code.OUT_OF_RANGE)
+    if (isOther) await rm(part, { force: true })
+    throw error
+  }
+  await rename(part, path)
+}
+
+async function downloadPart(
+  registry: RegistryFiles,
+  digest: string,
+  part: string,
+  options: TransferOptions,
+): Promise<void> {
   const hash = createHash('sha256')
   const file = await open(part, 'a+')
   try {
@@ -119,13 +136,7 @@ export async function downloadFile(
   } finally {
     await file.close()
   }
-  try {
-    check(digest, hash.digest('hex'))
-  } catch (error) {
-    await rm(part, { force: true })
-    throw error
-  }
-  await rename(part, path)
+  check(digest, hash.digest('hex'))
 }
 
 async function* messages(uploadId: string, source: FileSource, from: number, options: TransferOptions) {
