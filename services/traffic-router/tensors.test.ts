@@ -186,6 +186,8 @@ describe('readOutputs', () => {
         code: Code.INTERNAL,
         reason: 'MODEL_ANSWER_MISMATCH',
       })
+    const text = { outputs: [{ ...tensor, datatype: 'BYTES' }], rawOutputContents: [Buffer.from([1, 0, 0, 0, 0x61])] }
+    expect(failureOf(() => outputs(text, 'BYTES', 1))).toMatchObject({ reason: 'MODEL_ANSWER_MISMATCH' })
   })
 })
 

@@ -108,6 +108,8 @@ export function readOutputs(response: Buffer, plan: Plan, rows: number): NamedOu
       const elements = textElements(tensor.content)
       if (elements === undefined) throw mismatch('a text is cut off')
       const width = elements.length / rows
+      if (!Number.isInteger(width) || output.column >= width)
+        throw mismatch(`output ${output.tensor} has ${elements.length} texts for ${rows} rows`)
       for (let row = 0; row < rows; row++) {
         numbers[row * plan.outputs.length + position] = Number.NaN
         texts[row * plan.outputs.length + position] = elements[row * width + output.column]
