@@ -4,11 +4,12 @@
  *
  * 1. After every connection to the registry each followed alias is looked at once, and after every change of an
  *    endpoint those that it follows: the alias may have moved while the change was made.
- * 2. An alias that could not be followed is tried again, with growing pauses, until it can be or nobody follows it.
+ * 2. A registry that has other revisions than those that were followed is followed from its beginning.
+ * 3. An alias that could not be followed is tried again, with growing pauses, until it can be or nobody follows it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { type Client, Failure } from '@slipway/rpc'
+import { type Client, Code, Failure } from '@slipway/rpc'
 import type { Logger } from '@slipway/telemetry'
 import type { Deployment } from './deployment.ts'
 import type { EndpointStore } from './endpoint-store.ts'
@@ -63,13 +64,20 @@ export class AliasFollower {
         await this.#watchOnce(state)
       } catch (error) {
         if (this.#stopping.signal.aborted) return
-        const { reason } = Failure.from(error)
+        const { code, reason } = Failure.from(error)
+        if (code === Code.OUT_OF_RANGE) await this.#startOver()
         if (!state.isLost) this.#options.log.warn('the registry is away: aliases stay as they are', { reason })
         state.isLost = true
       }
       await this.#pause(state.pauseMs)
       state.pauseMs = Math.min(MAX_PAUSE_MS, state.pauseMs * 2)
     }
+  }
+
+  /** The registry has not come as far as it was followed: it is another one, or was restored from an older copy. */
+  async #startOver(): Promise<void> {
+    this.#options.log.warn('the registry is another one than before: it is followed from its beginning')
+    await this.#options.store.setRegistryRevision(0n)
   }
 
   /** Follows one stream of changes until it ends, breaks, or is silent for too long. */
