@@ -31,6 +31,8 @@ export class InferenceWatch {
   #health: RpcServer['health'] | undefined
   #timer: NodeJS.Timeout | undefined
   #looking: Promise<void> = Promise.resolve()
+  /** A look that has not begun: there is no need for another one. */
+  #isPlanned = false
   #loading: Promise<void> | undefined
   #isThere: boolean | undefined
   #isLoaded = false
@@ -71,7 +73,12 @@ export class InferenceWatch {
   }
 
   #lookSoon(): void {
-    this.#looking = this.#looking.then(async () => await this.#look())
+    if (this.#isPlanned) return
+    this.#isPlanned = true
+    this.#looking = this.#looking.then(async () => {
+      this.#isPlanned = false
+      await this.#look()
+    })
   }
 
   #tellHealth(isServing: boolean): void {
