@@ -2,12 +2,12 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import { type EventRecord, encodeEvent, topics } from '@slipway/events'
 import { type Incident, IncidentSchema, IncidentState } from '@slipway/proto/slipway/drift/v1/monitor'
+import { timestampFromMicros } from '@slipway/resources'
 import { meter, metric } from '@slipway/telemetry'
 import type { Kysely, Selectable, Transaction } from 'kysely'
 import type { Baseline } from './baseline.ts'
 import type { IncidentStep, OpenIncident } from './incidents.ts'
 import type { Schema } from './schema.ts'
-import { timestampOf } from './time.ts'
 
 const openIncidents = meter('slipway.drift-monitor').createObservableGauge(metric.driftIncidentsOpen)
 
@@ -126,7 +126,7 @@ async function requestTraining(
     incident: incident.name,
     features: incident.features,
     datasetDigest: context.baseline?.datasetDigest ?? '',
-    time: timestampOf(context.nowMicros),
+    time: timestampFromMicros(context.nowMicros),
   })
   await enqueue(transaction, event)
 }

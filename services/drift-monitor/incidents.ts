@@ -18,8 +18,9 @@ import {
   VerdictState,
 } from '@slipway/proto/slipway/drift/v1/monitor'
 import { ReferenceKind } from '@slipway/proto/slipway/registry/v1/model'
+import { timestampFromMicros } from '@slipway/resources'
 import { hash64 } from '@slipway/stats'
-import { HOUR_MICROS, hourOf, microsOfTimestamp, timestampOf, timestampOfHour } from './time.ts'
+import { HOUR_MICROS, hourOf, microsOfTimestamp, timestampOfHour } from './time.ts'
 
 /** An incident that is not resolved, and since when it has been calm. */
 export interface OpenIncident {
@@ -79,7 +80,7 @@ function hostFor(open: readonly OpenIncident[], unclaimed: readonly Verdict[], f
 
 function opened(drifting: readonly Verdict[], findings: Findings): IncidentStep {
   const id = `${stamp(findings.endHour)}-${hash64(`${findings.monitor} ${findings.digest} ${findings.endHour}`).toString(16).padStart(16, '0').slice(0, 8)}`
-  const now = timestampOf(findings.nowMicros)
+  const now = timestampFromMicros(findings.nowMicros)
   const incident = create(IncidentSchema, {
     name: `${findings.monitor}/incidents/${id}`,
     endpoint: findings.endpoint,
@@ -101,7 +102,7 @@ function opened(drifting: readonly Verdict[], findings: Findings): IncidentStep 
 
 function extended(open: OpenIncident, joining: readonly Verdict[], findings: Findings): IncidentStep {
   const incident = clone(IncidentSchema, open.incident)
-  incident.updateTime = timestampOf(findings.nowMicros)
+  incident.updateTime = timestampFromMicros(findings.nowMicros)
   return {
     incident: withEvidence(incident, joining, findings),
     calmSinceHour: undefined,
@@ -138,7 +139,7 @@ function ended(open: OpenIncident, findings: Findings, note: string): IncidentSt
 
 /** The incident, over. */
 export function resolved(incident: Incident, note: string, nowMicros: bigint): Incident {
-  const now = timestampOf(nowMicros)
+  const now = timestampFromMicros(nowMicros)
   return { ...clone(IncidentSchema, incident), state: IncidentState.RESOLVED, note, updateTime: now, resolveTime: now }
 }
 

@@ -7,12 +7,12 @@ import {
   MonitorPolicySchema,
   MonitorSchema,
 } from '@slipway/proto/slipway/drift/v1/monitor'
+import { timestampFromMicros } from '@slipway/resources'
 import { Code, Failure } from '@slipway/rpc'
 import type { Kysely, Selectable } from 'kysely'
 import { limits } from './limits.ts'
 import { completePolicy } from './policy.ts'
 import type { Schema } from './schema.ts'
-import { timestampOf } from './time.ts'
 
 /** Monitors over their table. */
 export class Monitors {
@@ -26,7 +26,7 @@ export class Monitors {
 
   /** Creates a monitor; ALREADY_EXISTS when the name or the endpoint is taken. */
   async create(wanted: Monitor): Promise<Monitor> {
-    const time = timestampOf(this.#nowMicros())
+    const time = timestampFromMicros(this.#nowMicros())
     const { name, endpoint } = wanted
     const policy = completePolicy(wanted.policy)
     const monitor = create(MonitorSchema, { name, endpoint, policy, createTime: time, updateTime: time })
@@ -97,7 +97,7 @@ export class Monitors {
       checkEtag(wanted.etag, row.revision)
       const monitor = monitorOf(row)
       monitor.policy = completePolicy(maskedPolicy(monitor.policy, wanted.policy, mask?.paths ?? []))
-      monitor.updateTime = timestampOf(this.#nowMicros())
+      monitor.updateTime = timestampFromMicros(this.#nowMicros())
       const revision = row.revision + 1
       await transaction
         .updateTable('monitors')

@@ -2,6 +2,7 @@
 import { clone } from '@bufbuild/protobuf'
 import type { DriftService } from '@slipway/proto/slipway/drift/v1/drift_service'
 import { type Incident, IncidentSchema, IncidentState } from '@slipway/proto/slipway/drift/v1/monitor'
+import { page, pageSizeOf, parsePageToken, timestampFromMicros } from '@slipway/resources'
 import { Code, Failure, type Handlers } from '@slipway/rpc'
 import type { Kysely } from 'kysely'
 import type { Baselines } from './baselines.ts'
@@ -9,10 +10,9 @@ import { baselinesOf } from './consumers.ts'
 import { incidentOf, readIncident, writeIncident } from './incident-store.ts'
 import { resolved } from './incidents.ts'
 import type { Monitors } from './monitors.ts'
-import { page, parsePageToken } from './pages.ts'
 import type { Reports } from './report.ts'
 import type { Schema } from './schema.ts'
-import { hourOf, microsOfTimestamp, timestampOf } from './time.ts'
+import { hourOf, microsOfTimestamp } from './time.ts'
 import type { Watchers } from './watchers.ts'
 
 /** What the service stands on. */
@@ -41,7 +41,7 @@ export function createDriftService(options: DriftServiceOptions): Handlers<typeo
       return {}
     },
     listMonitors: async ({ pageSize, pageToken }) => {
-      const size = pageSize === 0 ? 100 : pageSize
+      const size = pageSizeOf(pageSize)
       const after = parsePageToken('monitors', pageToken, '')
       const { items, nextPageToken } = page('monitors', await monitors.list(after ?? '', size + 1), size, (m) => m.name)
       return { monitors: items, nextPageToken }
@@ -54,7 +54,7 @@ export function createDriftService(options: DriftServiceOptions): Handlers<typeo
     },
     getIncident: async ({ name }) => (await readIncident(database, name)) ?? incidentNotFound(name),
     listIncidents: async ({ parent, pageSize, pageToken }) => {
-      const size = pageSize === 0 ? 100 : pageSize
+      const size = pageSizeOf(pageSize)
       const before = parsePageToken(parent, pageToken, 0)
       const rows = await listIncidents(options, parent, before, size + 1)
       const { items, nextPageToken } = page(parent, rows, size, ({ number }) => number)
@@ -65,7 +65,7 @@ export function createDriftService(options: DriftServiceOptions): Handlers<typeo
         ...clone(IncidentSchema, incident),
         state: IncidentState.ACKNOWLEDGED,
         note,
-        updateTime: timestampOf(options.nowMicros()),
+        updateTime: timestampFromMicros(options.nowMicros()),
       })),
     resolveIncident: async ({ name, note }) =>
       await changeIncident(options, name, (incident) => resolved(incident, note, options.nowMicros())),

@@ -14,8 +14,8 @@ import {
   ReferenceDistributionSchema,
   ReferenceKind,
 } from '@slipway/proto/slipway/registry/v1/model'
+import { timestampFromMicros } from '@slipway/resources'
 import { type CountedReference, categoricalReference, createRandom, numericReference } from '@slipway/stats'
-import { timestampOf } from './time.ts'
 
 const HOUR = 3_600_000_000n
 const DAY = 24n * HOUR
@@ -103,7 +103,7 @@ export function distribution(name: string, kind: ReferenceKind, counted: Counted
         ? { case: 'numeric', value: { edges: [...counted.cells.edges] } }
         : { case: 'categorical', value: { values: [...counted.cells.categories] } },
     windows: counted.windows.map(({ startMicros, lengthMicros, counts }) => ({
-      startTime: timestampOf(startMicros),
+      startTime: timestampFromMicros(startMicros),
       length: { seconds: lengthMicros / 1_000_000n },
       counts: counts.map(BigInt),
     })),
@@ -121,7 +121,7 @@ export function logged(row: SyntheticRow, predictionId: string, digest: string, 
     modelVersion: 'models/flights/versions/1',
     digest,
     samplingRate: 1,
-    eventTime: timestampOf(row.timeMicros),
+    eventTime: timestampFromMicros(row.timeMicros),
     featureStatuses: [
       FeatureStatus.PRESENT,
       FeatureStatus.PRESENT,

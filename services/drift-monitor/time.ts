@@ -1,23 +1,18 @@
 import { create } from '@bufbuild/protobuf'
-import { type Duration, DurationSchema, type Timestamp, TimestampSchema } from '@bufbuild/protobuf/wkt'
+import { type Duration, DurationSchema, type Timestamp } from '@bufbuild/protobuf/wkt'
+import { microsFromDuration, microsFromTimestamp, timestampFromMicros } from '@slipway/resources'
 
 /** Microseconds in an hour: counts are kept by the hour of event time. */
 export const HOUR_MICROS = 3_600_000_000n
 
 /** Microseconds since the epoch, rounded down; 0 when unset. */
 export function microsOfTimestamp(time: Timestamp | undefined): bigint {
-  return time === undefined ? 0n : time.seconds * 1_000_000n + BigInt(Math.floor(time.nanos / 1000))
-}
-
-/** A wire timestamp from microseconds since the epoch. */
-export function timestampOf(micros: bigint): Timestamp {
-  const seconds = micros >= 0n ? micros / 1_000_000n : (micros - 999_999n) / 1_000_000n
-  return create(TimestampSchema, { seconds, nanos: Number(micros - seconds * 1_000_000n) * 1000 })
+  return time === undefined ? 0n : microsFromTimestamp(time)
 }
 
 /** Microseconds of a duration; 0 when unset. */
 export function microsOfDuration(duration: Duration | undefined): bigint {
-  return duration === undefined ? 0n : duration.seconds * 1_000_000n + BigInt(Math.floor(duration.nanos / 1000))
+  return duration === undefined ? 0n : microsFromDuration(duration)
 }
 
 /** A wire duration of whole hours. */
@@ -27,7 +22,7 @@ export function durationOfHours(hours: number): Duration {
 
 /** A wire timestamp from hours since the epoch. */
 export function timestampOfHour(hour: number): Timestamp {
-  return timestampOf(BigInt(hour) * HOUR_MICROS)
+  return timestampFromMicros(BigInt(hour) * HOUR_MICROS)
 }
 
 /** Hours since the epoch, rounded down, of microseconds since the epoch. */
