@@ -17,6 +17,7 @@ import {
   type Dataset,
   DatasetSchema,
 } from '@slipway/proto/slipway/features/v1/feature_store_service'
+import { microsFromTimestamp, timestampFromMicros } from '@slipway/resources'
 import { Failure } from '@slipway/rpc'
 import type { BlobStore } from '@slipway/storage'
 import { attribute } from '@slipway/telemetry'
@@ -30,7 +31,7 @@ import { createProgressQueue } from './progress-queue.ts'
 import { visibilityOf } from './reads.ts'
 import { busy, notFound } from './refusals.ts'
 import type { Schema } from './schema.ts'
-import { type Clock, isValidTimestamp, microsFromTimestamp, timestampFromMicros } from './time.ts'
+import { type Clock, isValidTimestamp } from './time.ts'
 
 /** What datasets are made from and kept in. */
 export interface DatasetsOptions {

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { FeatureStoreService } from '@slipway/proto/slipway/features/v1/feature_store_service'
+import { timestampFromMicros } from '@slipway/resources'
 import { type Client, createClient } from '@slipway/rpc'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
@@ -22,7 +23,6 @@ import {
   uploadSpineOf,
   value,
 } from './store.fixture.ts'
-import { timestampFromMicros } from './time.ts'
 
 const rounds = 4
 const featureService = 'featureServices/late'

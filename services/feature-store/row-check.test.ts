@@ -1,11 +1,11 @@
 import { create } from '@bufbuild/protobuf'
 import { TimestampSchema } from '@bufbuild/protobuf/wkt'
 import { FeatureRowSchema, ValueType } from '@slipway/proto/slipway/features/v1/value'
+import { microsFromTimestamp, timestampFromMicros } from '@slipway/resources'
 import { expect, test } from 'vitest'
 import { unpackValues } from './packing.ts'
 import { checkRow, maxClockSkewMicros } from './row-check.ts'
 import { type RowInit, value } from './store.fixture.ts'
-import { microsFromTimestamp, timestampFromMicros } from './time.ts'
 import type { ViewVersion } from './view.ts'
 
 const view: ViewVersion = {

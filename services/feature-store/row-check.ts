@@ -1,7 +1,8 @@
 /** Feature rows as they come, held against their view: each is judged by itself. */
 import type { FeatureRow } from '@slipway/proto/slipway/features/v1/value'
+import { microsFromTimestamp } from '@slipway/resources'
 import { packValues } from './packing.ts'
-import { isValidTimestamp, microsFromTimestamp } from './time.ts'
+import { isValidTimestamp } from './time.ts'
 import { checkKey, checkValue, type FeatureValue, type ValueProblem } from './values.ts'
 import type { ViewVersion } from './view.ts'
 

@@ -10,18 +10,19 @@ import {
   WriteOutcome,
 } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import type { FeatureRow } from '@slipway/proto/slipway/features/v1/value'
+import { microsFromTimestamp, page, pageSizeOf, parsePageToken } from '@slipway/resources'
 import { Code, Failure, type Handlers } from '@slipway/rpc'
 import type { BlobStore } from '@slipway/storage'
 import type { Datasets } from './datasets.ts'
 import type { FeatureServices } from './feature-services.ts'
 import { observeRead } from './observer.ts'
 import type { OnlineStore } from './online-store/online-store.ts'
-import { pageOf, pageSizeOf, pageToken } from './pages.ts'
+import { pageOf } from './pages.ts'
 import type { Parts } from './parts.ts'
 import { readOnline, visibilityOf } from './reads.ts'
 import { inUse } from './refusals.ts'
 import { receiveSpine } from './spines.ts'
-import { type Clock, isValidTimestamp, microsFromTimestamp } from './time.ts'
+import { type Clock, isValidTimestamp } from './time.ts'
 import { createTurns } from './turns.ts'
 import type { Views } from './views.ts'
 import type { RowResult, Writes } from './writes.ts'
@@ -58,14 +59,11 @@ export function createFeatureStoreService(parts: FeatureStoreParts): Handlers<ty
     },
     createTrainingSet: (request, call) => datasets.create(request, AbortSignal.any([call.signal, stopping])),
     getDataset: async ({ name }) => await datasets.get(name),
-    listDatasets: async ({ pageSize, pageToken: token }) => {
+    listDatasets: async ({ pageSize, pageToken }) => {
       const size = pageSizeOf(pageSize)
-      const found = await datasets.list(size + 1, pageToken.parse(token))
-      const last = found[size - 1]
-      return {
-        datasets: found.slice(0, size),
-        nextPageToken: found.length > size && last !== undefined ? pageToken.make(last.name) : '',
-      }
+      const found = await datasets.list(size + 1, parsePageToken('datasets', pageToken, '') ?? '')
+      const { items, nextPageToken } = page('datasets', found, size, ({ name }) => name)
+      return { datasets: items, nextPageToken }
     },
     downloadDataset: (request) => download(parts, request),
   }
@@ -85,15 +83,15 @@ function definitionHandlers(parts: FeatureStoreParts): Pick<Handlers<typeof Feat
   return {
     createEntity: ({ entity }) => changes.take(() => views.createEntity(required(entity, 'entity'))),
     getEntity: async ({ name }) => views.getEntity(name),
-    listEntities: async ({ pageSize, pageToken: token }) => {
-      const { items, nextPageToken } = pageOf(views.entities(), pageSize, token)
+    listEntities: async (request) => {
+      const { items, nextPageToken } = pageOf('entities', views.entities(), request)
       return { entities: items, nextPageToken }
     },
     deleteEntity: ({ name, etag }) => changes.take(() => views.deleteEntity(name, etag)),
     createFeatureView: ({ featureView }) => changes.take(() => views.create(required(featureView, 'feature_view'))),
     getFeatureView: async ({ name, digest }) => views.get(name, digest).message,
-    listFeatureViews: async ({ pageSize, pageToken: token }) => {
-      const { items, nextPageToken } = pageOf(views.list(), pageSize, token)
+    listFeatureViews: async (request) => {
+      const { items, nextPageToken } = pageOf('featureViews', views.list(), request)
       return { featureViews: items, nextPageToken }
     },
     updateFeatureView: ({ featureView, updateMask }) =>
@@ -102,8 +100,8 @@ function definitionHandlers(parts: FeatureStoreParts): Pick<Handlers<typeof Feat
     createFeatureService: ({ featureService }) =>
       changes.take(() => services.create(required(featureService, 'feature_service'))),
     getFeatureService: async ({ name, digest }) => services.get(name, digest).message,
-    listFeatureServices: async ({ pageSize, pageToken: token }) => {
-      const { items, nextPageToken } = pageOf(services.list(), pageSize, token)
+    listFeatureServices: async (request) => {
+      const { items, nextPageToken } = pageOf('featureServices', services.list(), request)
       return { featureServices: items, nextPageToken }
     },
     updateFeatureService: ({ featureService, updateMask }) =>

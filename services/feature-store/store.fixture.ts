@@ -11,10 +11,10 @@ import {
   FeatureStoreService,
 } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import { type FeatureRowSchema, type Value, ValueSchema, ValueType } from '@slipway/proto/slipway/features/v1/value'
+import { timestampFromMicros } from '@slipway/resources'
 import { type Client, createClient } from '@slipway/rpc'
 import type { RunningService } from '@slipway/service'
 import { start } from './main.ts'
-import { timestampFromMicros } from './time.ts'
 
 /** A row as requests take it. */
 export type RowInit = MessageInitShape<typeof FeatureRowSchema>

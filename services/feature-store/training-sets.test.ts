@@ -6,6 +6,7 @@ import { DurationSchema } from '@bufbuild/protobuf/wkt'
 import { AsOf } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import { FeatureSchema } from '@slipway/proto/slipway/features/v1/feature_view'
 import { type Value, ValueType } from '@slipway/proto/slipway/features/v1/value'
+import { timestampFromMicros } from '@slipway/resources'
 import { Code, type Failure } from '@slipway/rpc'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { maxMaking } from './datasets.ts'
@@ -24,7 +25,6 @@ import {
   uploadSpineOf,
   value,
 } from './store.fixture.ts'
-import { timestampFromMicros } from './time.ts'
 
 const featureService = 'featureServices/late'
 let store: TestStore

@@ -1,6 +1,7 @@
 /** Values of features and keys: their types, and how strictly they are taken. */
 import { type Value, ValueType } from '@slipway/proto/slipway/features/v1/value'
-import { isValidTimestamp, microsFromTimestamp } from './time.ts'
+import { microsFromTimestamp } from '@slipway/resources'
+import { isValidTimestamp } from './time.ts'
 
 /** A value inside the service: INT64 and TIMESTAMP (microseconds) are bigint. */
 export type FeatureValue = null | number | bigint | string | boolean | Uint8Array

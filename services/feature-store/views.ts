@@ -10,12 +10,13 @@ import {
   FeatureViewSchema,
 } from '@slipway/proto/slipway/features/v1/feature_view'
 import { ValueType } from '@slipway/proto/slipway/features/v1/value'
+import { microsFromDuration, timestampFromMicros } from '@slipway/resources'
 import { Failure } from '@slipway/rpc'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { etagOf, viewDigest } from './digests.ts'
 import { checkEtag, inUse, notFound, sameOrTaken, unchangeable } from './refusals.ts'
 import type { Schema } from './schema.ts'
-import { type Clock, microsFromDuration, timestampFromMicros } from './time.ts'
+import type { Clock } from './time.ts'
 import type { TypedColumn, ViewVersion } from './view.ts'
 
 /** A version of a view as it was declared and as it is used. */
