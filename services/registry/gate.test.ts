@@ -176,3 +176,25 @@ test('a golden set that lacks an input of the candidate fails it and says which'
   expect(report.passed).toBe(false)
   expect(report.error).toContain('takes features as FP32 [-1, 2]')
 })
+
+test('a run that is under way when the registry stops is UNAVAILABLE, and can be made again', async () => {
+  await createModel(registry)
+  const version = await createVersion(registry)
+  let answer = (): void => {}
+  registry.inference.gate = new Promise((resolve) => {
+    answer = resolve
+  })
+  const loading = Promise.withResolvers<void>()
+  const run = async () => {
+    for await (const { stage } of registry.client.runGate({ name: version.name })) {
+      if (stage.startsWith('loading')) loading.resolve()
+    }
+  }
+  const running = failureOf(run())
+  await loading.promise
+  const restarted = registry.restart()
+  expect(await running).toMatchObject({ code: Code.UNAVAILABLE, reason: 'STOPPING' })
+  answer()
+  await restarted
+  expect(await runGate(registry, version.name)).toMatchObject({ passed: true })
+})

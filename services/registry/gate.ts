@@ -88,6 +88,10 @@ export class Gates {
     this.#running += 1
     try {
       yield* this.#run(name, actor, signal)
+    } catch (error) {
+      // The caller's own end has a Failure for its reason.
+      if (!signal.aborted || signal.reason instanceof Failure) throw error
+      throw new Failure(Code.UNAVAILABLE, 'STOPPING', 'the registry stops: run the gate again', { cause: error })
     } finally {
       this.#running -= 1
     }
