@@ -206,15 +206,14 @@ export class LeanExchange implements Exchange {
     else this.#takeInOrder(message, compressed)
   }
 
-  /** Delivers a message after the ones that are still being decompressed. */
+  /** Delivers a message after the ones before it; of many in one piece only one at a time is decompressed. */
   #takeInOrder(message: Buffer, compressed: boolean): void {
     const { maxRequestBytes } = this.#limits
     this.#stream.pause()
-    const ready = compressed ? decompress(message, this.header('grpc-encoding'), maxRequestBytes) : message
-    if (ready instanceof Promise) ready.catch(ignore) // its failure is taken in its turn
     const turn = (this.#inflating ?? Promise.resolve()).then(async () => {
       try {
-        const bytes = await ready
+        const packed = compressed && !this.#over
+        const bytes = packed ? await decompress(message, this.header('grpc-encoding'), maxRequestBytes) : message
         if (!this.#over) this.#listener?.message(bytes)
       } catch (error) {
         this.#abort(Failure.from(error))
