@@ -23,6 +23,7 @@ export interface Upstreams {
 
 /** Most reads of features that wait for a call of the feature store. */
 export const MAX_WAITING_READS = 10_000
+/** Longest pause before a service that was away is tried again; raw channels try with every call. */
 const MAX_CONNECT_PAUSE_MS = 1_000
 
 /** Makes the clients that the settings name; `onInferenceTrouble` hears when inference may have been restarted. */
@@ -33,11 +34,11 @@ export function connectUpstreams(
 ): Upstreams {
   const { inferenceStreams, featureReads, maxInFlight } = config
   const limits = { maxReconnectMs: MAX_CONNECT_PAUSE_MS }
-  const toInference = openRawChannel({ address: config.inferenceAddress, tls, connections: inferenceStreams, limits })
-  const toFeatures = openRawChannel({ address: config.featureStoreAddress, tls, limits })
-  const registry = createClient(RegistryService, { address: config.registryAddress, tls })
-  const modelControl = createClient(ModelControlService, { address: config.inferenceAddress, tls })
-  const inference = createClient(GRPCInferenceService, { address: config.inferenceAddress, tls })
+  const toInference = openRawChannel({ address: config.inferenceAddress, tls, connections: inferenceStreams })
+  const toFeatures = openRawChannel({ address: config.featureStoreAddress, tls })
+  const registry = createClient(RegistryService, { address: config.registryAddress, tls, limits })
+  const modelControl = createClient(ModelControlService, { address: config.inferenceAddress, tls, limits })
+  const inference = createClient(GRPCInferenceService, { address: config.inferenceAddress, tls, limits })
   // A stream serves many requests: it must not inherit deadline and trace of the one that happened to open it.
   const outsideOfRequests = AsyncLocalStorage.snapshot()
   const pool = new InferencePool({
