@@ -10,7 +10,7 @@ export type {
   Subscription,
   TopicSettings,
 } from './bus.ts'
-export { deadLetterTopic, limits } from './bus.ts'
+export { deadLetterTopic, limits, recordBytes } from './bus.ts'
 export { cloudEventHeader, protobufContentType } from './cloud-events.ts'
 export { type EmbeddedBusOptions, openEmbeddedBus } from './embedded.ts'
 export { type KafkaBusOptions, openKafkaBus } from './kafka.ts'

@@ -1,9 +1,10 @@
 /**
  * Carries events from the database to the bus, in order and at least once, also after a restart. Their ids stay the same,
- * so readers notice what comes twice. While the bus is away counting goes on.
+ * so readers notice what comes twice. While the bus is away counting goes on. An event that is too large for any bus is
+ * left out, and said so.
  */
-import type { EventBus } from '@slipway/events'
-import { logger } from '@slipway/telemetry'
+import { limits as busLimits, type EventBus, type EventRecord, recordBytes } from '@slipway/events'
+import { type Logger, logger } from '@slipway/telemetry'
 import type { Kysely } from 'kysely'
 import { limits } from './limits.ts'
 import { pause } from './pause.ts'
@@ -30,7 +31,7 @@ export function startOutbox(options: { database: Kysely<Schema>; bus: EventBus }
     let failures = 0
     while (!stopping.signal.aborted) {
       try {
-        const published = await publishNext(options, stopping.signal)
+        const published = await publishNext(options, stopping.signal, log)
         failures = 0
         if (published) continue
         await awake.promise
@@ -54,14 +55,24 @@ export function startOutbox(options: { database: Kysely<Schema>; bus: EventBus }
   }
 }
 
-async function publishNext({ database, bus }: { database: Kysely<Schema>; bus: EventBus }, signal: AbortSignal) {
+async function publishNext(
+  { database, bus }: { database: Kysely<Schema>; bus: EventBus },
+  signal: AbortSignal,
+  log: Logger,
+): Promise<boolean> {
   const rows = await database.selectFrom('outbox').selectAll().orderBy('number').limit(limits.outboxBatch).execute()
   const last = rows.at(-1)
   if (last === undefined) return false
-  await bus.publish(
-    rows.map(({ topic, key, value, headers }) => ({ topic, key, value, headers: JSON.parse(headers) })),
-    { signal },
+  const records = rows.map(
+    ({ topic, key, value, headers }): EventRecord => ({ topic, key, value, headers: JSON.parse(headers) }),
   )
+  // No bus will ever take these: they must not hold up the others. What they tell of is in the database.
+  const [fitting = [], tooLarge = []] = [true, false].map((fits) =>
+    records.filter((record) => recordBytes(record) <= busLimits.maxRecordBytes === fits),
+  )
+  for (const record of tooLarge)
+    log.error('an event is too large for the bus and is left out', { topic: record.topic, bytes: recordBytes(record) })
+  await bus.publish(fitting, { signal })
   await database.deleteFrom('outbox').where('number', '<=', last.number).execute()
   return true
 }

@@ -1,13 +1,15 @@
 /**
  * Carries changes from the ledger to the bus: at least once, in the order of revisions, from the last one that the bus
- * acknowledged, also after a restart. While the bus is away it tries again; the registry itself never waits for it.
+ * acknowledged, also after a restart. While the bus is away it tries again; the registry itself never waits for it. A
+ * change that is too large for any bus is left out, and said so.
  */
 import type { EventBus } from '@slipway/events'
-import { publishTo, topics } from '@slipway/events'
+import { encodeEvent, limits, recordBytes, topics } from '@slipway/events'
 import { logger } from '@slipway/telemetry'
 import type { Ledger } from './ledger.ts'
 
 const cursorName = 'bus'
+const log = logger('slipway.registry')
 
 /** What the outbox needs. */
 export interface OutboxOptions {
@@ -38,7 +40,6 @@ export function startOutbox(options: OutboxOptions): Outbox {
 }
 
 async function run(options: OutboxOptions, signal: AbortSignal): Promise<void> {
-  const log = logger('slipway.registry')
   const { ledger, maxWaitMs } = options
   let failures = 0
   while (!signal.aborted) {
@@ -61,12 +62,14 @@ async function publishNext(options: OutboxOptions, published: number, signal: Ab
   const changes = await ledger.read(published, batchSize)
   const last = changes.at(-1)
   if (last === undefined) return false
-  await publishTo(
-    bus,
-    topics.registry,
-    changes.map((change) => ({ change })),
-    { signal },
+  const records = changes.map((change) => encodeEvent(topics.registry, { change }))
+  // No bus will ever take these: they must not hold up the others. Whoever watches the registry gets them all.
+  const [fitting = [], tooLarge = []] = [true, false].map((fits) =>
+    records.filter((record) => recordBytes(record) <= limits.maxRecordBytes === fits),
   )
+  for (const { key, value } of tooLarge)
+    log.error('a change is too large for the bus and is left out', { key, bytes: value.length })
+  await bus.publish(fitting, { signal })
   const revision = Number(last.revision)
   await ledger.database
     .insertInto('cursors')
