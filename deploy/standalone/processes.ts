@@ -10,6 +10,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { untilServing } from './readiness.ts'
 import { afterDeath } from './restart-policy.ts'
 import {
   addressesFrom,
@@ -25,43 +26,48 @@ const withParent = new URL('./with-parent.ts', import.meta.url)
 
 /** Starts five processes; they are on their way when it returns, not yet ready. */
 export function startProcesses(options: SystemOptions): System {
-  const supervisors = serviceNames.map((name) => supervise(name, options))
+  const stopping = new AbortController()
+  const addresses = addressesFrom(options.portBase)
+  // The others could start without it, and would warn that it is away.
+  const registryServes = untilServing({ registry: addresses.registry }, { withinMs: 60_000, signal: stopping.signal })
+  const others = registryServes.catch(() => undefined)
+  const supervisors = serviceNames.map((name) =>
+    supervise(name, options, stopping.signal, name === 'registry' ? Promise.resolve() : others),
+  )
   return {
-    addresses: addressesFrom(options.portBase),
+    addresses,
     stop: async () => {
-      for (const supervisor of supervisors) supervisor.restartNoMore()
+      stopping.abort()
       // Those that call others leave before those that are called.
       for (const supervisor of supervisors.toReversed()) await supervisor.stop()
     },
   }
 }
 
-interface Supervisor {
-  restartNoMore(): void
-  stop(): Promise<void>
-}
-
-function supervise(name: ServiceName, options: SystemOptions): Supervisor {
-  const stopping = new AbortController()
+function supervise(
+  name: ServiceName,
+  options: SystemOptions,
+  stopping: AbortSignal,
+  startAfter: Promise<void>,
+): { stop(): Promise<void> } {
   let child: ChildProcess | undefined
   const run = async () => {
+    await startAfter
     let state = { quickDeaths: 0 }
-    while (!stopping.signal.aborted) {
+    while (!stopping.aborted) {
       const startedMs = performance.now()
       child = start(name, options)
       const [code, signal] = await once(child, 'exit')
-      if (stopping.signal.aborted) return
+      if (stopping.aborted) return
       const next = afterDeath(state, performance.now() - startedMs)
       state = next.state
       options.notice(`${name} ended (${signal ?? `exit code ${code}`}); starting it again in ${next.delayMs} ms`)
-      await delay(next.delayMs, undefined, { signal: stopping.signal }).catch(() => undefined)
+      await delay(next.delayMs, undefined, { signal: stopping }).catch(() => undefined)
     }
   }
   const running = run()
   return {
-    restartNoMore: () => stopping.abort(),
     stop: async () => {
-      stopping.abort()
       child?.kill('SIGTERM')
       const kill = setTimeout(() => child?.kill('SIGKILL'), stopWithinMs)
       await running

@@ -2,21 +2,21 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Health, HealthCheckResponse_ServingStatus } from '@slipway/proto/grpc/health/v1/health'
 import { createClient, type Failure } from '@slipway/rpc'
-import { type Addresses, type ServiceName, serviceNames } from './system.ts'
+import type { Addresses } from './system.ts'
 
 const askEveryMs = 100
 const askTimeoutMs = 1_000
 
-/** Resolves when all services serve; throws, naming those that do not, after `withinMs` or when `signal` says so. */
+/** Resolves when all of these services serve; throws, naming those that do not, after `withinMs` or when `signal` says so. */
 export async function untilServing(
-  addresses: Addresses,
+  addresses: Partial<Addresses>,
   { withinMs, signal }: { withinMs: number; signal: AbortSignal },
 ): Promise<void> {
-  const waiting = new Set<ServiceName>(serviceNames)
+  const waiting = new Set(Object.keys(addresses))
   const giveUp = AbortSignal.any([AbortSignal.timeout(withinMs), signal])
   await Promise.all(
-    serviceNames.map(async (name) => {
-      const client = createClient(Health, { address: addresses[name], timeoutMs: askTimeoutMs })
+    Object.entries(addresses).map(async ([name, address]) => {
+      const client = createClient(Health, { address, timeoutMs: askTimeoutMs })
       try {
         while (!giveUp.aborted && waiting.has(name)) {
           const status = await client.check({}).then(

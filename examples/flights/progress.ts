@@ -46,7 +46,7 @@ function openBars(stream: Pick<WriteStream, 'write'> & { columns?: number }): Pr
       },
       end(note = '') {
         running.delete(id)
-        stream.write(`${clearLine}${cut(text(1, note))}\n${shown()}`)
+        stream.write(`${clearLine}${text(1, note)}\n${shown()}`)
       },
     }
   }

@@ -224,7 +224,7 @@ function replayWeeks(stage: Stage): Replay {
       const days = Number(replay.nowMicros() - calendar.replayFromMicros) / Number(dayMicros)
       const { answered, failed } = replay.counts()
       const latency = `p50 ${replay.latency.quantileMs(0.5).toFixed(1)} ms, p99 ${replay.latency.quantileMs(0.99).toFixed(1)} ms`
-      const note = `day ${Math.floor(days)}, ${answered} predictions, ${Math.round(replay.perSecond())}/s, ${latency}, ${failed} failed`
+      const note = `day ${Math.floor(days)}, ${answered} predictions, ${failed} failed, ${Math.round(replay.perSecond())}/s, ${latency}`
       bar.update(Math.min(days / shown, 0.99), note)
     },
   })
