@@ -11,6 +11,7 @@ import { delimiter, dirname, join, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const requiredMajor = 24
+const parentEveryMs = 250
 
 /** The packages that bring Node, by platform and architecture. */
 const runtimePackages = {
@@ -22,6 +23,8 @@ const runtimePackages = {
 }
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+if (process.env.npm_lifecycle_event !== undefined) leaveWithNpm()
 
 await main(process.argv[2], process.argv.slice(3))
 
@@ -98,6 +101,17 @@ function findRuntime() {
     `node_modules/${name} is missing, which brings Node ${requiredMajor}: npm left out optional packages; run "npm ci --include=optional"`,
     1,
   )
+}
+
+/** `kill` on npm ends npm and its shell, which passes nothing on: what it ran would stay behind. */
+function leaveWithNpm() {
+  const npm = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === npm) return
+    clearInterval(timer)
+    process.kill(process.pid, 'SIGTERM')
+  }, parentEveryMs)
+  timer.unref()
 }
 
 async function runHere(file, args) {

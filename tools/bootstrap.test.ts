@@ -109,6 +109,26 @@ describe('what goes wrong is said', () => {
   })
 })
 
+test.skipIf(process.platform === 'win32')('leaves when npm was killed, and the script may finish', async () => {
+  run()
+  const waits =
+    "process.on('SIGTERM', () => { process.stdout.write('down'); process.exit(0) }); setInterval(() => {}, 1000); process.stdout.write('up ')"
+  writeFileSync(join(root, 'script.ts'), waits)
+  // The shell that npm starts; the second command keeps it from becoming the first.
+  const shell = spawn('sh', ['-c', '"$0" tools/bootstrap.mjs script.ts; true', process.execPath], {
+    cwd: root,
+    env: { ...process.env, npm_lifecycle_event: 'start' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  let said = ''
+  shell.stdout.on('data', (chunk) => {
+    said += chunk
+    if (said === 'up ') shell.kill('SIGKILL')
+  })
+  await new Promise((resolve) => shell.stdout.once('close', resolve))
+  expect(said).toBe('up down')
+})
+
 const older = ['/usr/bin/node', '/usr/local/bin/node'].find((path) => {
   const { stdout } = spawnSync(path, ['-p', 'process.versions.node'], { encoding: 'utf8' })
   return stdout && Number(stdout.split('.')[0]) < 24
