@@ -10,7 +10,14 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { TopicSettings } from './bus.ts'
 import { createEventGroups } from './embedded-groups.ts'
 import { createEventLog } from './embedded-log.ts'
-import { type Operation, type PackedBatch, pack, type Request, unpack } from './embedded-protocol.ts'
+import {
+  type Operation,
+  type PackedBatch,
+  type PartitionOffset,
+  pack,
+  type Request,
+  unpack,
+} from './embedded-protocol.ts'
 import { openEventFile } from './embedded-schema.ts'
 
 const pollIntervalMs = 10
@@ -53,10 +60,15 @@ function serve(port: MessagePort, { path }: { path: string }): void {
           .flatMap((topic) => log.partitionsOf(topic))
           .map((partition) => ({ partition, offset: log.endOf(partition) }))
       case 'behind':
-        return operation.ends.some(({ partition, offset }) => groups.positionOf(operation.group, partition.id) < offset)
+        return operation.ends.some((end) => isBehind(operation.group, end))
       case 'close':
         return undefined
     }
+  }
+
+  /** Whether the group has records to read before an end; what retention took from it is not waited for. */
+  function isBehind(group: string, { partition, offset }: PartitionOffset): boolean {
+    return groups.positionOf(group, partition.id) < offset && log.startOf(partition, 'earliest') < offset
   }
 
   function readFirst({ claims, maxRecords, maxBytes }: Extract<Operation, { kind: 'read' }>): PackedBatch | undefined {

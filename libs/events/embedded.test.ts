@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, afterEach, describe, expect, test } from 'vitest'
-import type { EventBus } from './bus.ts'
+import { deadLetterTopic, type EventBus, limits } from './bus.ts'
 import { startChild } from './child-process.fixture.ts'
 import { collect, eventBusContract } from './contract.ts'
 import { type EmbeddedBusOptions, openEmbeddedBus } from './embedded.ts'
+import { deadLetterHeader, Poison } from './poison.ts'
 import { numberOf, numbers, recordOf, unique } from './record.fixture.ts'
 
 const directory = mkdtempSync(join(tmpdir(), 'slipway-events-'))
@@ -106,6 +107,47 @@ describe('the embedded bus', () => {
     await reader.caughtUp()
     expect(reader.records.length).toBeLessThanOrEqual(5)
     expect(reader.records.map((record) => Number(record.offset))).toEqual(numbers(20 - reader.records.length, 20))
+  })
+
+  test('a group does not wait for what retention took from it', async () => {
+    const path = join(directory, `${unique('emptied')}.db`)
+    const [topic, group] = [unique('topic'), unique('group')]
+    const bus = open({ path })
+    await bus.publish([recordOf(topic, 'k', 0)])
+    const first = await collect(bus, { topics: [topic], group })
+    await first.caughtUp()
+    await first.stop()
+    await bus.publish([recordOf(topic, 'k', 1)])
+    const file = new DatabaseSync(path, { timeout: 5000 })
+    file.exec('DELETE FROM records')
+    file.close()
+    const second = await collect(bus, { topics: [topic], group })
+    await second.caughtUp()
+    await bus.publish([recordOf(topic, 'k', 2)])
+    await second.caughtUp()
+    expect(second.values()).toEqual([2])
+  })
+
+  test('poison as large as a record may be is parked, without the end that left no room', async () => {
+    const path = join(directory, `${unique('large')}.db`)
+    const topic = unique('topic')
+    const bus = open({ path })
+    const record = { ...recordOf(topic, 'k', 0), headers: {}, value: Buffer.alloc(limits.maxRecordBytes - 1, 'v') }
+    const reader = await bus.subscribe({
+      topics: [topic],
+      group: unique('group'),
+      handle: async () => {
+        throw new Poison('never')
+      },
+    })
+    await bus.publish([record])
+    await reader.caughtUp()
+    const parked = await collect(bus, { topics: [deadLetterTopic(topic)] })
+    await parked.caughtUp()
+    const [letter] = parked.records
+    expect(letter?.headers[deadLetterHeader.valueBytes]).toBe(String(record.value.length))
+    expect(record.value.subarray(0, letter?.value.length).equals(letter?.value ?? Buffer.alloc(0))).toBe(true)
+    expect(letter?.value.length).toBeGreaterThan(limits.maxRecordBytes - 1000)
   })
 
   test('a file that is not an event file makes publishing UNAVAILABLE', async () => {

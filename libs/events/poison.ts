@@ -1,5 +1,5 @@
 import type { EventRecord, ReceivedRecord } from './bus.ts'
-import { deadLetterTopic } from './bus.ts'
+import { deadLetterTopic, limits, recordBytes } from './bus.ts'
 
 /** Which record is poison and what lies underneath. */
 export interface PoisonOptions {
@@ -27,13 +27,15 @@ export const deadLetterHeader = {
   partition: 'slipway-dead-letter-partition',
   offset: 'slipway-dead-letter-offset',
   timeMicros: 'slipway-dead-letter-time-micros',
+  /** Only of a record that left no room for these headers: what its value had before the end of it was cut off. */
+  valueBytes: 'slipway-dead-letter-value-bytes',
 } as const
 
 const maxReasonLength = 1000
 
 /** The record that is parked in place of one that is poison. */
 export function deadLetterOf(record: ReceivedRecord, group: string, poison: Poison): EventRecord {
-  return {
+  const letter = {
     topic: deadLetterTopic(record.topic),
     key: record.key,
     value: record.value,
@@ -47,4 +49,8 @@ export function deadLetterOf(record: ReceivedRecord, group: string, poison: Pois
       [deadLetterHeader.timeMicros]: String(record.timeMicros),
     },
   }
+  if (recordBytes(letter) <= limits.maxRecordBytes) return letter
+  const headers = { ...letter.headers, [deadLetterHeader.valueBytes]: String(record.value.length) }
+  const room = limits.maxRecordBytes - recordBytes({ ...letter, headers, value: new Uint8Array() })
+  return { ...letter, headers, value: record.value.subarray(0, Math.max(0, room)) }
 }
