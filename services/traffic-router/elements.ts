@@ -58,7 +58,10 @@ const elements: ReadonlyMap<string, Element> = new Map([
     {
       sizeBytes: 4,
       write(bytes: Buffer, at: number, value: number | bigint) {
-        bytes.writeFloatLE(Number(value), at)
+        const number = Number(value)
+        // Rounding is what the model was trained with; turning into infinity is not.
+        if (Number.isFinite(number) && !Number.isFinite(Math.fround(number))) return false
+        bytes.writeFloatLE(number, at)
         return true
       },
       read: (bytes: Buffer, at: number) => bytes.readFloatLE(at),

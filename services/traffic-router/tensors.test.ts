@@ -88,6 +88,7 @@ describe('writeInputs', () => {
 
   test('every datatype that holds a number takes what fits and refuses what does not, naming the feature', () => {
     const fits: Record<string, [Scalar, Scalar | undefined]> = {
+      FP32: [Number.POSITIVE_INFINITY, 1e39],
       FP64: [0.1, undefined],
       BOOL: [1, 2],
       INT8: [-128, 128],
