@@ -32,7 +32,7 @@ type ReportInit = MessageInitShape<typeof ReportSchema>
 type VersionInit = MessageInitShape<typeof VersionReportSchema>
 type PerformanceInit = NonNullable<VersionInit['performance']>
 
-/** Reads everything in one transaction, so that the numbers of a report belong together. */
+/** Reads counts, labels and verdicts in one transaction, so that the numbers of a report belong together. */
 export class Reports {
   readonly #database: Kysely<Schema>
   /** Performance by monitor and digest, until another label is joined. */

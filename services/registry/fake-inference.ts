@@ -24,9 +24,11 @@ export async function startFakeInference(port = 0): Promise<FakeInference> {
   const scores: FakeInference['scores'] = new Map()
   const loadFailures: FakeInference['loadFailures'] = new Map()
   const loaded: string[] = []
+  const digests = new Map<string, string>()
   const callRows: number[] = []
   const control = implement(ModelControlService, {
     loadVersion: async ({ name, digest }) => {
+      digests.set(name, digest)
       const failure = loadFailures.get(name)
       if (failure !== undefined) throw failure
       loaded.push(name)
@@ -36,6 +38,7 @@ export async function startFakeInference(port = 0): Promise<FakeInference> {
   const inference = implement(GRPCInferenceService, {
     modelInfer: async ({ modelName, modelVersion, inputs, rawInputContents }) => {
       await fake.gate
+      const digest = digests.get(`models/${modelName}/versions/${modelVersion}`) ?? ''
       const [input] = inputs
       const [raw] = rawInputContents
       if (!loaded.includes(`models/${modelName}/versions/${modelVersion}`) || !input || !raw) {
@@ -48,6 +51,7 @@ export async function startFakeInference(port = 0): Promise<FakeInference> {
       return {
         modelName,
         modelVersion,
+        parameters: { slipway_digest: { parameterChoice: { case: 'stringParam', value: digest } } },
         outputs: [{ name: 'probability', datatype: 'FP32', shape: [BigInt(rows), 1n] }],
         rawOutputContents: [new Uint8Array(answers.buffer)],
       }

@@ -85,8 +85,8 @@ function slicer(version: ModelVersion, goldenSet: GoldenSet, outputTensor: strin
 /** What answered must be what the report will be bound to. */
 function checkDigest(answer: ModelInferResponse, version: ModelVersion): void {
   const parameter = answer.parameters[digestParameter]?.parameterChoice
-  if (parameter?.case === 'stringParam' && parameter.value !== version.digest)
-    throw foreignDigest(version, parameter.value)
+  const digest = parameter?.case === 'stringParam' ? parameter.value : 'an artifact that it does not name'
+  if (digest !== version.digest) throw foreignDigest(version, digest)
 }
 
 function foreignDigest(version: ModelVersion, digest: string): Failure {
