@@ -16,6 +16,7 @@ test('the story holds from training to replacement, and stdout is one JSON objec
   )
   expect(summary?.drift.incidents[0]?.features).toContain('distance')
   expect(summary?.timings.peakRssBytes).toBeLessThan(2e9)
+  expect(summary?.predictions).toMatchObject({ failed: 0, dropped: 0 })
 })
 
 test('clean weeks open no incident', { timeout: fiveMinutes }, async () => {
@@ -41,7 +42,8 @@ test.skipIf(!kafka)(
     }
     const { code, summary } = await story.ended
     expect(code, story.said()).toBe(0)
-    expect(summary?.predictions).toMatchObject({ failed: 0, dropped: 0 })
+    expect(summary?.predictions.failed).toBe(0)
+    expect(summary?.labels.sent).toBe(summary?.predictions.answered)
   },
 )
 

@@ -71,7 +71,7 @@ test.each<[string, Partial<Summary>]>([
   ['gate', { versions: [{ ...version, gatePassed: false, aliases: [], gateCompared: false, liveLogLoss: 1 }] }],
   ['replay', { predictions: { ...good.predictions, failed: 1 } }],
   ['replay', { predictions: { ...good.predictions, answered: 19_999 } }],
-  ['log', { predictions: { ...good.predictions, dropped: 1 } }],
+  ['log', { predictions: { ...good.predictions, dropped: 126 } }],
   ['labels', { labels: { sent: 1000, joined: 989 } }],
   ['labels', { labels: { sent: 0, joined: 0 } }],
   ['monitor', { drift: { ...good.drift, cleanDays: 13 } }],
