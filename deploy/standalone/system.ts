@@ -55,6 +55,8 @@ export function environmentOf(service: ServiceName, options: SystemOptions): Rec
     address,
   ])
   return {
+    // Enough for the example; what needs more works on disk.
+    SLIPWAY_FEATURE_STORE_MEMORY: '384MiB',
     ...options.environment,
     ...Object.fromEntries(targets),
     SLIPWAY_LISTEN: addresses[service],

@@ -86,7 +86,7 @@ export interface Upstream {
 
 /** Reads the flights and computes all views; about two seconds and 300 MB. */
 export async function openUpstream(): Promise<Upstream> {
-  const instance = await DuckDBInstance.create(':memory:', { threads: '2', memory_limit: '700MB' })
+  const instance = await DuckDBInstance.create(':memory:', { threads: '2', memory_limit: '450MB' })
   const connection = await instance.connect()
   const parquet = fileURLToPath(new URL('../data/flights-3m.parquet', import.meta.resolve('vega-datasets')))
   for (const statement of [flightsTable(parquet), ...viewTables]) await connection.run(statement)
