@@ -169,6 +169,7 @@ export class Outbox {
         await this.#deliverSegment(path)
         pauseMs = FIRST_PAUSE_MS
       } catch (error) {
+        if (this.#stopping.signal.aborted) return
         this.#options.log.warn('feedback waits on disk for the event bus', { error, bytes: this.#bytes })
         await this.#pause(pauseMs)
         pauseMs = Math.min(MAX_PAUSE_MS, pauseMs * 2)
