@@ -1,5 +1,6 @@
 /** `npm start`: the five services on this machine, and the flights example played on them. */
 import { resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { ConfigError } from '@slipway/config'
 import { openProgress, type Progress, playFlights, printSummary } from '@slipway/flights'
 import { startTelemetry } from '@slipway/telemetry'
@@ -15,6 +16,8 @@ import { startProcesses } from './processes.ts'
 import { untilServing } from './readiness.ts'
 import { addressesFrom, type SystemOptions } from './system.ts'
 
+/** A service that does not stop in this time is left to the end of the process. */
+const stopWithinMs = 15_000
 const servingWithinMs = 60_000
 
 const startedMs = performance.now()
@@ -30,8 +33,8 @@ try {
   if (error instanceof UsageError) process.stderr.write(`\n${usage}`)
   process.exitCode = forPeople ? 2 : 1
 }
-// An interrupted story leaves threads and retries behind that nobody waits for.
-if (interruption.signal.aborted) process.exit()
+// What is durable is on disk by now. Threads, retries and connections to a broker that are left are not waited for.
+process.exit()
 
 async function run(options: Options): Promise<number> {
   const progress = openProgress(process.stderr)
@@ -54,7 +57,7 @@ async function run(options: Options): Promise<number> {
   const telemetryOptions = { serviceName: 'slipway-standalone', env: environment, writeLog: lineByLine(progress) }
   opened.adopt(startTelemetry(telemetryOptions), (telemetry) => telemetry.shutdown())
   const starting = options.processes ? startProcesses(systemOptions) : startInProcess(systemOptions)
-  const system = opened.adopt(await starting, (system) => system.stop())
+  const system = opened.adopt(await starting, (system) => Promise.race([system.stop(), delay(stopWithinMs)]))
   opened.defer(() => progress.line('stopping'))
   opened.defer(() => progress.close())
   try {
