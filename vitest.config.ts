@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 
 const settings = {
   pool: 'forks',
-  setupFiles: ['tools/quiet-logs.ts'],
+  setupFiles: ['tools/quiet-logs.ts', 'tools/repeatable-properties.ts'],
   testTimeout: 30_000,
   hookTimeout: 60_000,
 } as const

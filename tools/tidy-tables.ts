@@ -34,7 +34,7 @@ export const entries: readonly RegExp[] = [
   /(^|\/)main\.ts$/,
   /^libs\/client\/cli\.ts$/,
   /(^|\/)[\w-]*worker\.ts$/,
-  /^tools\/(bootstrap\.mjs|(test|verify|generate|breaking|command|quiet-logs)\.ts)$/,
+  /^tools\/(bootstrap\.mjs|(test|verify|generate|breaking|command|quiet-logs|repeatable-properties)\.ts)$/,
   /^tools\/backends\//,
   /^bench\//,
 ]
