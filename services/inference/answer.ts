@@ -8,7 +8,7 @@ import {
 } from '@slipway/proto/inference/grpc_service'
 import type { WorkBatch } from './batcher.ts'
 import { copyBytes } from './bytes.ts'
-import type { BatchResult, OutputView } from './executor.ts'
+import type { BatchResult, OutputView } from './executors/executor.ts'
 import { skipStrings } from './raw-tensors.ts'
 import { elements } from './signature.ts'
 import { unpackTyped } from './typed-tensors.ts'

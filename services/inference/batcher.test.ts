@@ -1,7 +1,7 @@
 import { Code, type Failure } from '@slipway/rpc'
 import { describe, expect, test } from 'vitest'
 import { Batcher, type BatchLimits, type WorkBatch } from './batcher.ts'
-import type { Batch, BatchResult, Executor } from './executor.ts'
+import type { Batch, BatchResult, Executor } from './executors/executor.ts'
 import { wideLimits } from './testing.ts'
 import { ThreadBudget } from './thread-budget.ts'
 import type { Group, Work } from './work-queue.ts'
@@ -19,6 +19,7 @@ class FakeWork implements Work {
   readonly bytes = Buffer.alloc(1)
   readonly offsets = [0, 1]
   readonly arrivedMs = performance.now()
+  readonly priority = 0
   readonly trace = undefined
   readonly group: Group
   readonly rows: number

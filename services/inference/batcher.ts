@@ -14,9 +14,10 @@
  * 6. A batch runs only on threads taken from the budget. A busy executor is handed a second batch only when it is full.
  */
 import type { Failure } from '@slipway/rpc'
-import type { Batch, BatchResult, Executor } from './executor.ts'
+import type { Batch, BatchResult, Executor } from './executors/executor.ts'
 import { LatencyModel } from './latency-model.ts'
 import { refusal } from './refusals.ts'
+import type { WorkCounts } from './servable.ts'
 import type { ThreadBudget } from './thread-budget.ts'
 import { type Group, type Work, WorkQueue } from './work-queue.ts'
 
@@ -50,19 +51,6 @@ export interface BatcherOptions {
   readonly answer: (batch: WorkBatch, result: BatchResult) => boolean
 }
 
-/** What happened to the requests of one version so far. */
-export interface BatcherCounts {
-  readonly queued: number
-  readonly batches: number
-  readonly rows: number
-  /** Refused before they ran: the deadline had passed or would have. */
-  readonly expired: number
-  /** Dropped before they ran: the caller was gone. */
-  readonly cancelled: number
-  /** Refused on arrival. */
-  readonly shed: number
-}
-
 interface Retry {
   readonly group: Group
   readonly members: readonly Work[]
@@ -86,7 +74,7 @@ export class Batcher {
     this.#options = options
   }
 
-  get counts(): BatcherCounts {
+  get counts(): WorkCounts {
     return { ...this.#counts, queued: this.#queue.requests }
   }
 

@@ -93,7 +93,7 @@ describe('batching', () => {
 
   test('happens: many at once take fewer runs than requests', async () => {
     const version = server.models.resolve('mlp', '')
-    const before = version.batcher.counts
+    const before = version.counts
     const request = { name: 'features', datatype: 'FP32', shape: [1n, 8n] }
     const raw = floats([1, 2, 3, 4, 5, 6, 7, 8])
     await Promise.all(
@@ -101,7 +101,7 @@ describe('batching', () => {
         server.client.modelInfer({ modelName: 'mlp', inputs: [request], rawInputContents: [raw] }),
       ),
     )
-    const after = version.batcher.counts
+    const after = version.counts
     expect(after.rows - before.rows).toBe(200)
     expect(after.batches - before.batches).toBeLessThan(100)
   })

@@ -5,7 +5,7 @@ import { type RunOptions, ServedVersion } from './served-version.ts'
 import { runOptions, scriptedExecutor, serve, type TestServer } from './testing.ts'
 
 const model = { model: 'fragile', bytes: identityModel('UINT8') }
-const startExecutor = scriptedExecutor('./test-workers/fragile.ts')
+const startExecutor = scriptedExecutor('./executors/test-workers/fragile.ts')
 let server: TestServer | undefined
 
 afterEach(async () => {

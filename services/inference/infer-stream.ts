@@ -4,8 +4,11 @@ import { scanRequest } from './wire.ts'
 
 const MAX_ECHOED_ID_BYTES = 1024
 
+/** From a request's bytes to its plan; a promise while the version that it asks for is loaded. Throws what is wrong with it. */
+export type PlanRequest = (request: Buffer) => PlannedRequest | Promise<PlannedRequest>
+
 /** Serves one stream: a fault of one request is that request's answer, and the stream goes on. */
-export function serveStream(stream: RawStream, plan: (request: Buffer) => PlannedRequest): void {
+export function serveStream(stream: RawStream, plan: PlanRequest): void {
   const endsOnError = stream.header('triton_grpc_error') === 'true'
   let pending = 0
   let hasEnded = false
@@ -36,11 +39,14 @@ export function serveStream(stream: RawStream, plan: (request: Buffer) => Planne
   }
   stream.onMessage((request) => {
     pending++
+    const refuse = (error: unknown): void => predictions.fail(idOf(request), Failure.from(error))
+    const offer = (planned: PlannedRequest): void => planned.version.offer(new StreamPrediction(planned, predictions))
     try {
       const planned = plan(request)
-      planned.version.batcher.offer(new StreamPrediction(planned, predictions))
+      if (planned instanceof Promise) planned.then(offer).catch(refuse)
+      else offer(planned)
     } catch (error) {
-      predictions.fail(idOf(request), Failure.from(error))
+      refuse(error)
     }
   })
   stream.onDrain(() => {

@@ -1,6 +1,7 @@
 /** `ModelInfer` and `ModelStreamInfer` in bytes: from a request to its place in a version's queue. */
 import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
 import type { RawStream, RawUnaryCall } from '@slipway/rpc'
+import type { Context } from '@slipway/telemetry'
 import { consecutive } from './bytes.ts'
 import { serveStream } from './infer-stream.ts'
 import type { ModelTable } from './model-table.ts'
@@ -8,13 +9,15 @@ import { traceOf } from './observer.ts'
 import { decodeHead, type Plan, planRequest } from './plan.ts'
 import { type PlannedRequest, UnaryPrediction } from './prediction.ts'
 import { checkRaw } from './raw-tensors.ts'
-import { invalid, malformed } from './refusals.ts'
-import type { ServedVersion } from './served-version.ts'
+import { invalid, malformed, refusal } from './refusals.ts'
+import type { Servable } from './servable.ts'
 import { hasContents, packTyped } from './typed-tensors.ts'
 import { type Envelope, type ParameterValue, readParameter, scanRequest } from './wire.ts'
 
 const MAX_KNOWN_HEADS = 4096
 const MAX_KNOWN_HEAD_BYTES = 4096
+const MAX_TIMER_MS = 2 ** 31 - 1
+const MAX_PRIORITY = 2 ** 31 - 1
 /** Longest id of a request. */
 export const MAX_ID_BYTES = 1024
 
@@ -25,7 +28,7 @@ interface KnownHead {
   readonly request: ModelInferRequest
   /** The first input with typed contents; -1 when there is none. */
   readonly typedInput: number
-  served: ServedVersion | undefined
+  served: Servable | undefined
   plan: Plan | undefined
 }
 
@@ -38,11 +41,13 @@ export interface Inference {
 /** Makes the handlers. */
 export function createInference(models: ModelTable): Inference {
   const heads = new HeadTable()
-  const plan = (request: Buffer, deadlineMs: number): PlannedRequest => planOne(models, heads, request, deadlineMs)
+  const plan = (request: Buffer, deadlineMs: number) => planOne(models, heads, request, deadlineMs)
   return {
     unary(request, call) {
+      const offer = (planned: PlannedRequest): void => planned.version.offer(new UnaryPrediction(planned, call))
       const planned = plan(request, call.deadlineMs)
-      planned.version.batcher.offer(new UnaryPrediction(planned, call))
+      if (planned instanceof Promise) planned.then(offer).catch((error: unknown) => call.fail(error))
+      else offer(planned)
     },
     stream(stream) {
       serveStream(stream, (request) => plan(request, stream.deadlineMs))
@@ -73,29 +78,58 @@ class HeadTable {
   }
 }
 
-function planOne(models: ModelTable, heads: HeadTable, request: Buffer, callDeadlineMs: number): PlannedRequest {
+/** A request that was read, before its version is known. */
+interface ReadRequest {
+  readonly request: Buffer
+  readonly envelope: Envelope
+  readonly head: KnownHead
+  readonly priority: number
+  readonly deadlineMs: number
+  readonly trace: Context | undefined
+}
+
+function planOne(
+  models: ModelTable,
+  heads: HeadTable,
+  request: Buffer,
+  callDeadlineMs: number,
+): PlannedRequest | Promise<PlannedRequest> {
   const envelope = scan(request)
   const head = heads.find(envelope.head)
-  const version = models.resolve(head.model, head.version)
+  const version = models.acquire(head.model, head.version)
+  const parameters = envelope.parameters.length === 0 ? undefined : readParameters(request, envelope.parameters)
+  const read: ReadRequest = {
+    request,
+    envelope,
+    head,
+    priority: priorityOf(parameters?.get('priority')),
+    deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
+    trace: traceOf(textOf(parameters?.get('traceparent'))),
+  }
+  if (!(version instanceof Promise)) return planFor(version, read)
+  return beforeDeadline(version, read.deadlineMs, head.model).then((loaded) => planFor(loaded, read))
+}
+
+function planFor(version: Servable, { request, envelope, head, priority, deadlineMs, trace }: ReadRequest) {
   let plan = head.plan
   if (plan === undefined || head.served !== version) {
     plan = planRequest(head.request, version.signature, version.group)
     head.plan = plan
     head.served = version
   }
-  const parameters = envelope.parameters.length === 0 ? undefined : readParameters(request, envelope.parameters)
   const { bytes, offsets } = tensorsOf(request, envelope, head, plan)
-  return {
-    version,
-    plan,
-    request,
-    idStart: envelope.idStart,
-    idEnd: envelope.idEnd,
-    bytes,
-    offsets,
-    deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
-    trace: traceOf(textOf(parameters?.get('traceparent'))),
-  }
+  const { idStart, idEnd } = envelope
+  return { version, plan, request, idStart, idEnd, bytes, offsets, priority, deadlineMs, trace }
+}
+
+/** What a promise gives, or DEADLINE_EXCEEDED when it takes longer than the caller waits. */
+function beforeDeadline<T>(promise: Promise<T>, deadlineMs: number, model: string): Promise<T> {
+  if (deadlineMs === Number.POSITIVE_INFINITY) return promise
+  return new Promise((resolve, reject) => {
+    const delayMs = Math.min(Math.max(deadlineMs - Date.now(), 0), MAX_TIMER_MS)
+    const timer = setTimeout(() => reject(refusal.deadline(model)), delayMs)
+    promise.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }
 
 function scan(request: Buffer): Envelope {
@@ -154,6 +188,14 @@ function deadlineOf(callDeadlineMs: number, timeout: ParameterValue | undefined)
   if (typeof timeout !== 'number' || !(timeout > 0))
     throw invalid('parameters.timeout', 'timeout is not a number of microseconds')
   return Math.min(callDeadlineMs, Date.now() + timeout / 1000)
+}
+
+/** 1 is the most urgent, 0 and none leave it to the server. */
+function priorityOf(priority: ParameterValue | undefined): number {
+  if (priority === undefined) return 0
+  if (typeof priority === 'number' && Number.isInteger(priority) && priority >= 0 && priority <= MAX_PRIORITY)
+    return priority
+  throw invalid('parameters.priority', `priority is not an integer from 0 to ${MAX_PRIORITY}`)
 }
 
 function textOf(value: ParameterValue | undefined): string | undefined {

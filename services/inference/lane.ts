@@ -4,7 +4,7 @@
  */
 
 import type { Batcher, WorkBatch } from './batcher.ts'
-import type { Batch, Executor, StartExecutor } from './executor.ts'
+import type { Batch, Executor, StartExecutor } from './executors/executor.ts'
 import { nextRestart, type RestartPolicy } from './restart-policy.ts'
 
 type State =

@@ -8,6 +8,7 @@ import { type RunningService, runAsProcess } from '@slipway/service'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { ArtifactCache } from './artifact-cache.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
+import { createThreadExecutor } from './executors/thread-executor.ts'
 import { createModelControlService } from './model-control.ts'
 import { fetchFromRegistry, ModelSource } from './model-source.ts'
 import { ModelTable } from './model-table.ts'
@@ -16,9 +17,9 @@ import { RegistryState } from './registry-state.ts'
 import { watchRegistry } from './registry-watch.ts'
 import type { ResidencyPolicy } from './residency.ts'
 import { Residency } from './residency-loop.ts'
+import { ServedVersion } from './served-version.ts'
 import { createInferenceService } from './service.ts'
 import { ThreadBudget } from './thread-budget.ts'
-import { createThreadExecutor } from './thread-executor.ts'
 
 const VERSION = '0.1.0'
 
@@ -39,12 +40,13 @@ export async function start(env: Environment): Promise<RunningService> {
   const models = new ModelTable()
   const source = new ModelSource({ registry, state, cache, layoutDirectory: join(config.dataDirectory, 'layout') })
   const observer = createObserver(log, models)
+  const run = { ...runOptions(config), ...observer }
   const residency = new Residency({
     state,
     source,
     models,
     defaultAlias: config.defaultAlias,
-    run: { ...runOptions(config), ...observer },
+    start: async (name) => ServedVersion.start(await source.open(name), run),
     policy: policyOf(config),
     ...createLoadLog(log),
   })

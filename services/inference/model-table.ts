@@ -8,13 +8,13 @@
  */
 import type { Failure } from '@slipway/rpc'
 import { refusal } from './refusals.ts'
-import type { ServedVersion } from './served-version.ts'
+import type { Servable } from './servable.ts'
 
 /** Where one version stands. */
 export type VersionState =
   | { readonly kind: 'loading' }
-  | { readonly kind: 'ready'; readonly served: ServedVersion; readonly readyTimeMs: number }
-  | { readonly kind: 'unloading'; readonly served: ServedVersion }
+  | { readonly kind: 'ready'; readonly served: Servable; readonly readyTimeMs: number }
+  | { readonly kind: 'unloading'; readonly served: Servable }
   | { readonly kind: 'failed'; readonly failure: Failure }
 
 interface Model {
@@ -22,15 +22,19 @@ interface Model {
   /** The number that the default alias points to. */
   aliased: string | undefined
   /** What answers a caller who names no version. */
-  current: ServedVersion | undefined
+  current: Servable | undefined
 }
+
+/** Loads what a caller asks for and is not there; undefined when there is no such version to be had. '' stands for the default. */
+export type LoadMissing = (model: string, version: string) => Promise<Servable> | undefined
 
 /** See the top of this file. */
 export class ModelTable {
   readonly #models = new Map<string, Model>()
+  #load: LoadMissing = () => undefined
 
   /** The version that answers, '' standing for the default. Throws NOT_FOUND, UNAVAILABLE or why it cannot be had. */
-  resolve(model: string, version: string): ServedVersion {
+  resolve(model: string, version: string): Servable {
     const entry = this.#models.get(model)
     if (entry === undefined) throw refusal.unknownModel(model)
     if (version === '') return this.#resolveDefault(model, entry)
@@ -39,6 +43,22 @@ export class ModelTable {
     if (state === undefined) throw refusal.unknownVersion(model, version)
     if (state.kind === 'failed') throw state.failure
     throw refusal.notReady(model, version)
+  }
+
+  /** The same, but a version that can be loaded on demand is, and is answered as a promise. */
+  acquire(model: string, version: string): Servable | Promise<Servable> {
+    try {
+      return this.resolve(model, version)
+    } catch (error) {
+      const loading = this.#load(model, version)
+      if (loading === undefined) throw error
+      return loading
+    }
+  }
+
+  /** Says how a version comes that is asked for and not there. */
+  loadMissingWith(load: LoadMissing): void {
+    this.#load = load
   }
 
   /** Sets where a version stands; undefined takes it off the list. */
@@ -87,7 +107,7 @@ export class ModelTable {
     return entry
   }
 
-  #resolveDefault(model: string, entry: Model): ServedVersion {
+  #resolveDefault(model: string, entry: Model): Servable {
     if (entry.current !== undefined) return this.#usable(entry.current)
     const states = [...entry.versions.values()]
     if (states.some(({ kind }) => kind === 'loading')) throw refusal.notReady(model, entry.aliased ?? 'to be chosen')
@@ -95,14 +115,14 @@ export class ModelTable {
     throw refusal.noVersions(model)
   }
 
-  #usable(served: ServedVersion): ServedVersion {
+  #usable(served: Servable): Servable {
     if (served.isQuarantined) throw refusal.quarantined(served.model, served.number)
     served.lastUsedMs = Date.now()
     return served
   }
 
   #choose(entry: Model): void {
-    const ready = (version: string | undefined): ServedVersion | undefined => {
+    const ready = (version: string | undefined): Servable | undefined => {
       const state = version === undefined ? undefined : entry.versions.get(version)
       return state?.kind === 'ready' ? state.served : undefined
     }

@@ -14,9 +14,10 @@ import {
   tracer,
 } from '@slipway/telemetry'
 import type { WorkBatch } from './batcher.ts'
-import type { BatchResult } from './executor.ts'
+import type { BatchResult } from './executors/executor.ts'
 import type { ModelTable } from './model-table.ts'
 import type { ResidencyOptions } from './residency-loop.ts'
+import type { Servable } from './servable.ts'
 import type { RunOptions, ServedVersion } from './served-version.ts'
 
 const SCOPE = 'slipway.inference'
@@ -65,7 +66,7 @@ function observeTable(models: ModelTable): () => void {
   }
   const countQueued: ObservableCallback = (result) => {
     for (const { state } of models) {
-      if (state.kind === 'ready') result.observe(state.served.batcher.counts.queued, labelsOf(state.served))
+      if (state.kind === 'ready') result.observe(state.served.counts.queued, labelsOf(state.served))
     }
   }
   loaded.addCallback(countLoaded)
@@ -76,7 +77,7 @@ function observeTable(models: ModelTable): () => void {
   }
 }
 
-function labelsOf({ model, number }: ServedVersion) {
+function labelsOf({ model, number }: Pick<Servable, 'model' | 'number'>) {
   return { [attribute.model]: model, [attribute.modelVersion]: number }
 }
 

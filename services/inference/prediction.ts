@@ -4,14 +4,14 @@ import { ModelInferResponseSchema, ModelStreamInferResponseSchema } from '@slipw
 import type { Failure, RawUnaryCall } from '@slipway/rpc'
 import type { Context } from '@slipway/telemetry'
 import { encodeRaw, headFor, typedResponse } from './answer.ts'
-import type { OutputView } from './executor.ts'
+import type { OutputView } from './executors/executor.ts'
 import type { Plan } from './plan.ts'
-import type { ServedVersion } from './served-version.ts'
+import type { Servable } from './servable.ts'
 import type { AnswerPart, Group, Work } from './work-queue.ts'
 
 /** A request that was found to be one. */
 export interface PlannedRequest {
-  readonly version: ServedVersion
+  readonly version: Servable
   readonly plan: Plan
   readonly request: Buffer
   readonly idStart: number
@@ -19,13 +19,15 @@ export interface PlannedRequest {
   /** The tensors' bytes: the request itself, or a copy where they came typed. */
   readonly bytes: Buffer
   readonly offsets: readonly number[]
+  /** 1 is the most urgent, 0 the default. */
+  readonly priority: number
   readonly deadlineMs: number
   readonly trace: Context | undefined
 }
 
 /** What unary calls and messages of streams have in common. */
 abstract class Prediction implements Work {
-  readonly version: ServedVersion
+  readonly version: Servable
   readonly plan: Plan
   readonly request: Buffer
   readonly idStart: number
@@ -34,6 +36,7 @@ abstract class Prediction implements Work {
   readonly offsets: readonly number[]
   readonly group: Group
   readonly rows: number
+  readonly priority: number
   readonly deadlineMs: number
   readonly trace: Context | undefined
   readonly arrivedMs: number
@@ -48,6 +51,7 @@ abstract class Prediction implements Work {
     this.offsets = planned.offsets
     this.group = planned.plan.group
     this.rows = planned.plan.rows
+    this.priority = planned.priority
     this.deadlineMs = planned.deadlineMs
     this.trace = planned.trace
     this.arrivedMs = performance.now()

@@ -12,18 +12,19 @@ import type { ModelTable } from './model-table.ts'
 import { refusal } from './refusals.ts'
 import type { RegistryState } from './registry-state.ts'
 import { nextAction, type ResidencyPolicy, type VersionSnapshot } from './residency.ts'
-import { type RunOptions, ServedVersion } from './served-version.ts'
+import type { Servable } from './servable.ts'
 
 /** What the loop needs from around it. */
 export interface ResidencyOptions {
   readonly state: RegistryState
   readonly source: ModelSource
   readonly models: ModelTable
-  readonly run: RunOptions
+  /** Fetches, verifies, starts and warms up a version. */
+  readonly start: (name: string) => Promise<Servable>
   readonly policy: ResidencyPolicy
   /** The alias whose version answers when a caller names none. */
   readonly defaultAlias: string
-  readonly onLoaded?: (served: ServedVersion, tookMs: number) => void
+  readonly onLoaded?: (served: Servable, tookMs: number) => void
   readonly onLoadFailed?: (name: string, failure: Failure) => void
   readonly onUnloaded?: (name: string, reason: string) => void
   /** Hears what nothing else handles. */
@@ -40,7 +41,7 @@ const MAX_TIMER_MS = 60_000
 /** See the top of this file. */
 export class Residency {
   readonly #options: ResidencyOptions
-  readonly #loads = new Map<string, Promise<ServedVersion>>()
+  readonly #loads = new Map<string, Promise<Servable>>()
   readonly #drains = new Set<Promise<void>>()
   readonly #failures = new Map<string, LoadFailures>()
   #timer: NodeJS.Timeout | undefined
@@ -76,7 +77,7 @@ export class Residency {
   }
 
   /** Has a version loaded and keeps it. Resolves when it answers, fails with why it cannot. */
-  async load(name: string, expectedDigest: string): Promise<ServedVersion> {
+  async load(name: string, expectedDigest: string): Promise<Servable> {
     const { state, source } = this.#options
     const { model, number } = splitVersionName(name)
     const { digest } = await source.manifest(name)
@@ -175,7 +176,7 @@ export class Residency {
     })
   }
 
-  #load(name: string): Promise<ServedVersion> {
+  #load(name: string): Promise<Servable> {
     const known = this.#loads.get(name)
     if (known !== undefined) return known
     const load = this.#start(name).finally(() => {
@@ -186,13 +187,13 @@ export class Residency {
     return load
   }
 
-  async #start(name: string): Promise<ServedVersion> {
-    const { source, models, run, state, onLoaded, onLoadFailed } = this.#options
+  async #start(name: string): Promise<Servable> {
+    const { start, models, state, onLoaded, onLoadFailed } = this.#options
     const { model, number } = splitVersionName(name)
     const begunMs = Date.now()
     models.set(model, number, { kind: 'loading' })
     try {
-      const served = await ServedVersion.start(await source.open(name), run).catch((error: unknown) => {
+      const served = await start(name).catch((error: unknown) => {
         throw error instanceof Failure
           ? error
           : refusal.loadFailed(model, number, String((error as Error).message), error)

@@ -2,18 +2,20 @@
 import type { Datatype } from '@slipway/onnx'
 import { answerBatch } from './answer.ts'
 import { Batcher, type BatchLimits, type WorkBatch } from './batcher.ts'
-import type { BatchResult, StartExecutor } from './executor.ts'
+import type { BatchResult, StartExecutor } from './executors/executor.ts'
+import type { GroupTensor } from './executors/layout.ts'
 import { Lane } from './lane.ts'
-import type { GroupTensor } from './layout.ts'
 import type { FindGroup } from './plan.ts'
 import { refusal } from './refusals.ts'
 import type { RestartPolicy } from './restart-policy.ts'
+import type { Servable, WorkCounts } from './servable.ts'
 import type { ModelSignature } from './signature.ts'
 import type { ThreadBudget } from './thread-budget.ts'
 import { warmUp } from './warm-up.ts'
-import type { Group } from './work-queue.ts'
+import type { Group, Work } from './work-queue.ts'
 
 const MAX_GROUPS = 1024
+const PLATFORM = 'onnxruntime_onnx'
 
 /** How versions are run. */
 export interface RunOptions {
@@ -44,13 +46,14 @@ export interface VerifiedModel {
 }
 
 /** See the top of this file. */
-export class ServedVersion {
+export class ServedVersion implements Servable {
   readonly name: string
   readonly model: string
   readonly number: string
   readonly digest: string
   readonly sizeBytes: number
   readonly signature: ModelSignature
+  readonly platform = PLATFORM
   readonly batcher: Batcher
   /** When it was last asked for, by `Date.now()`. */
   lastUsedMs: number
@@ -124,6 +127,14 @@ export class ServedVersion {
     const group = { id: this.#nextGroupId++, inputs, outputs, batchable, outputDatatypes: outputs.map(datatypeOf) }
     this.#groups.set(key, group)
     return group
+  }
+
+  get counts(): WorkCounts {
+    return this.batcher.counts
+  }
+
+  offer(work: Work): void {
+    this.batcher.offer(work)
   }
 
   /** Answers what it has taken, then ends. */

@@ -13,7 +13,6 @@ export interface ServerIdentity {
 }
 
 const EXTENSIONS = ['binary_tensor_data', 'parameters', 'schedule_policy']
-const PLATFORM = 'onnxruntime_onnx'
 
 /** What the service needs from around it. */
 export interface InferenceServiceOptions {
@@ -55,11 +54,11 @@ function describingHandlers({
       return { ...identity, extensions: EXTENSIONS }
     },
     async modelMetadata({ name, version }) {
-      const { signature, number } = models.resolve(name, version)
+      const { signature, number, platform } = models.resolve(name, version)
       return {
         name,
         versions: version === '' ? [...models.readyVersions(name)] : [number],
-        platform: PLATFORM,
+        platform,
         inputs: signature.inputs.map(metadataOf),
         outputs: signature.outputs.map(metadataOf),
       }

@@ -3,13 +3,13 @@ import { readModel } from '@slipway/onnx'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { type Client, createClient, createServer } from '@slipway/rpc'
 import type { BatchLimits } from './batcher.ts'
-import type { StartExecutor } from './executor.ts'
+import type { StartExecutor } from './executors/executor.ts'
+import { createThreadExecutor } from './executors/thread-executor.ts'
 import { ModelTable } from './model-table.ts'
 import { type RunOptions, ServedVersion } from './served-version.ts'
 import { createInferenceService } from './service.ts'
 import { describeSignature } from './signature.ts'
 import { ThreadBudget } from './thread-budget.ts'
-import { createThreadExecutor } from './thread-executor.ts'
 
 /** Limits that no test comes near unless it wants to. */
 export const wideLimits: BatchLimits = {

@@ -1,6 +1,6 @@
 import type { Failure } from '@slipway/rpc'
 import { consecutive } from './bytes.ts'
-import type { OutputView } from './executor.ts'
+import type { OutputView } from './executors/executor.ts'
 import type { ServedVersion } from './served-version.ts'
 import { elements, tensorBytes } from './signature.ts'
 import type { AnswerPart, Work } from './work-queue.ts'
@@ -44,6 +44,7 @@ class WarmUpWork implements Work {
   readonly offsets: readonly number[]
   readonly group: Work['group']
   readonly rows = 1
+  readonly priority = 0
   readonly deadlineMs = Number.POSITIVE_INFINITY
   readonly arrivedMs = performance.now()
   readonly isCancelled = false

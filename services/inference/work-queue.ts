@@ -1,8 +1,8 @@
 import type { Datatype } from '@slipway/onnx'
 import type { Failure } from '@slipway/rpc'
 import type { Context } from '@slipway/telemetry'
-import type { OutputView } from './executor.ts'
-import type { GroupDescription } from './layout.ts'
+import type { OutputView } from './executors/executor.ts'
+import type { GroupDescription } from './executors/layout.ts'
 
 /** Requests of one version that can run together. */
 export interface Group extends GroupDescription {
@@ -18,6 +18,8 @@ export interface Work {
   readonly offsets: readonly number[]
   readonly group: Group
   readonly rows: number
+  /** 1 is the most urgent, larger numbers less so; 0 leaves it to the server. */
+  readonly priority: number
   /** Epoch milliseconds; Infinity when there is none. */
   readonly deadlineMs: number
   /** By `performance.now()`. */

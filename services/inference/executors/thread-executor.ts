@@ -1,6 +1,6 @@
 /** An executor in a worker thread; tensors cross in shared memory, with one message each way for a batch. */
 import { Worker } from 'node:worker_threads'
-import { copyBytes } from './bytes.ts'
+import { copyBytes } from '../bytes.ts'
 import type { Batch, BatchResult, Executor, ExecutorEvents, OutputView, StartExecutor } from './executor.ts'
 import {
   align,

@@ -1,0 +1,54 @@
+/** What answers the requests of one version: a model in executors, or a pipeline of them. */
+import type { FindGroup } from './plan.ts'
+import type { ModelSignature } from './signature.ts'
+import type { Work } from './work-queue.ts'
+
+/** What happened to the requests of one version so far, in requests unless said otherwise. */
+export interface WorkCounts {
+  /** Waiting now. */
+  readonly queued: number
+  /** Batches that ran. */
+  readonly batches: number
+  /** Rows in them. */
+  readonly rows: number
+  /** Refused before they ran: the deadline had passed or would have. */
+  readonly expired: number
+  /** Dropped before they ran: the caller was gone. */
+  readonly cancelled: number
+  /** Refused on arrival. */
+  readonly shed: number
+}
+
+/**
+ * A version that is ready. Promises:
+ *
+ * 1. Work that was offered is answered or failed, exactly once.
+ * 2. Work whose caller is gone or whose deadline has passed never reaches an executor.
+ * 3. After `drain` or `close` has resolved nothing of it is left, in this process or another.
+ */
+export interface Servable {
+  /** `models/{model}/versions/{number}`. */
+  readonly name: string
+  readonly model: string
+  /** The version's number in decimal digits. */
+  readonly number: string
+  readonly digest: string
+  /** Bytes of its files. */
+  readonly sizeBytes: number
+  readonly signature: ModelSignature
+  /** Format and runtime as `ModelMetadata` names them. */
+  readonly platform: string
+  /** True when it will not answer again until it is loaded anew. */
+  readonly isQuarantined: boolean
+  readonly counts: WorkCounts
+  /** When it was last asked for, by `Date.now()`. */
+  lastUsedMs: number
+  /** The group of requests with these inputs and outputs. */
+  readonly group: FindGroup
+  /** Takes a request, or fails it at once. */
+  offer(work: Work): void
+  /** Answers what it has taken, then ends. */
+  drain(): Promise<void>
+  /** Ends at once; what waits is failed. */
+  close(): Promise<void>
+}
