@@ -1,65 +1,60 @@
-/** `npm run bench -- <name> [--json] [--seconds N] [--rounds N]`: runs one benchmark and prints what it found. */
+/** `npm run bench -- [name]`: runs one benchmark and prints what it found; without a name it lists them. */
 import { parseArgs } from 'node:util'
-import { type HotPathReport, hotPath } from './hot-path.ts'
+import type { Benchmark } from './benchmark.ts'
+import { benchmarks } from './benchmarks.ts'
+import { formatReport, formatTable } from './table.ts'
 
-const USAGE = 'usage: npm run bench -- hot-path [--json] [--seconds N] [--rounds N]\n'
+const USAGE = 'usage: npm run bench -- <name> [--json] [--seconds N] [--rounds N] [--seed N] [--set name=value]…\n'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
-    seconds: { type: 'string', default: '0.8' },
-    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string' },
+    rounds: { type: 'string' },
+    seed: { type: 'string', default: '1' },
+    set: { type: 'string', multiple: true, default: [] },
   },
 })
-const seconds = Number(values.seconds)
-const rounds = Number(values.rounds)
-if (positionals[0] !== 'hot-path' || !(seconds > 0) || !(rounds >= 1 && Number.isInteger(rounds))) {
-  process.stderr.write(USAGE)
-  process.exit(2)
+const [name, ...more] = positionals
+if (name === undefined) {
+  const all = await Promise.all(Object.values(benchmarks).map((load) => load()))
+  process.stdout.write(`${USAGE}\n${formatTable([['name', 'measures'], ...all.map((one) => [one.name, one.summary])])}`)
+  process.exit(0)
+}
+const load = Object.hasOwn(benchmarks, name) ? benchmarks[name] : undefined
+if (load === undefined || more.length > 0) exitWithUsage()
+process.exitCode = await runBenchmark(await load())
+process.exit()
+
+/** 0 when every target was met, else 1. */
+async function runBenchmark(benchmark: Benchmark): Promise<number> {
+  const seconds = Number(values.seconds ?? benchmark.defaults.seconds)
+  const rounds = Number(values.rounds ?? benchmark.defaults.rounds)
+  const seed = Number(values.seed)
+  if (!(seconds > 0) || !(rounds >= 1 && Number.isInteger(rounds)) || !Number.isSafeInteger(seed)) exitWithUsage()
+  const parameters = Object.fromEntries(
+    values.set.map((setting) => {
+      const equals = setting.indexOf('=')
+      return equals > 0 ? [setting.slice(0, equals), setting.slice(equals + 1)] : exitWithUsage()
+    }),
+  )
+  const report = await benchmark.run(
+    { seconds, rounds, seed, parameters },
+    (text) => void process.stderr.write(`${text}\n`),
+  )
+  const { rows, data } = report
+  const holds = rows.every((row) => row.holds !== false)
+  const all = { benchmark: benchmark.name, seconds, rounds, seed, parameters, holds, figures: rows, ...objectOf(data) }
+  process.stdout.write(values.json ? `${JSON.stringify(all, undefined, 2)}\n` : formatReport(report))
+  return holds ? 0 : 1
 }
 
-const onLine = (name: string, round: number): void =>
-  void process.stderr.write(`${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}: ${name}\n`)
-const report = await hotPath({ warmUpMs: 300, measureMs: seconds * 1000, rounds, onLine })
-process.stdout.write(values.json ? `${JSON.stringify(report, undefined, 2)}\n` : table(report))
-process.exit(0)
+function objectOf(data: unknown): object {
+  return typeof data === 'object' && data !== null ? data : {}
+}
 
-function table({ rows }: HotPathReport): string {
-  const head = [
-    '',
-    'callers',
-    'calls/s',
-    'CPU µs/call',
-    'CPU ratio',
-    'speed ratio',
-    'p50 ms',
-    'p99 ms',
-    'failed',
-    'CPU by process',
-  ]
-  const lines = rows.map((row) => [
-    row.name,
-    String(row.callers),
-    row.callsPerSecond.toFixed(0),
-    row.cpuMicrosPerCall.toFixed(1),
-    row.cpuRatio.toFixed(2),
-    row.speedRatio.toFixed(2),
-    row.p50Ms.toFixed(3),
-    row.p99Ms.toFixed(3),
-    String(row.failed),
-    Object.entries(row.cpuByProcess)
-      .map(([name, micros]) => `${name} ${micros.toFixed(1)}`)
-      .join(', '),
-  ])
-  const widths = head.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)))
-  const format = (line: readonly string[]): string =>
-    line
-      .map((cell, column) => {
-        const isText = column === 0 || column === head.length - 1
-        return isText ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0)
-      })
-      .join('  ')
-      .trimEnd()
-  return `${[head, ...lines].map(format).join('\n')}\n`
+function exitWithUsage(): never {
+  process.stderr.write(USAGE)
+  process.exit(2)
 }
