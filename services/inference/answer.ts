@@ -10,6 +10,7 @@ import type { WorkBatch } from './batcher.ts'
 import { copyBytes } from './bytes.ts'
 import type { BatchResult, OutputView } from './executors/executor.ts'
 import { skipStrings } from './raw-tensors.ts'
+import { refusal } from './refusals.ts'
 import { elements } from './signature.ts'
 import { unpackTyped } from './typed-tensors.ts'
 import { fieldBytes, writeFieldHead } from './wire.ts'
@@ -53,7 +54,8 @@ export function answerBatch({ group, members, rows: batchRows }: WorkBatch, { ou
         ends[index] = rowsEnd(output, datatype, starts[index] as number, member.rows, batchRows)
       }
     }
-    if (!member.isCancelled) member.answer(outputs, { starts, ends, rows: hasRows ? member.rows : undefined })
+    if (member.isCancelled) member.fail(refusal.cancelled())
+    else member.answer(outputs, { starts, ends, rows: hasRows ? member.rows : undefined })
     for (let index = 0; index < ends.length; index++) starts[index] = ends[index] as number
   }
   return true

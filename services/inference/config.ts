@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
 import { readServiceSettings, type ServiceSettings } from '@slipway/service'
+import { type ResponseCacheSettings, readResponseCacheSettings } from './response-cache/settings.ts'
 
 /** Settings of the inference service. */
-export interface InferenceConfig extends ServiceSettings {
+export interface InferenceConfig extends ServiceSettings, ResponseCacheSettings {
   /** The registry, `host:port`. */
   readonly registryAddress: string
   /** The server's name in `ServerMetadata`. */
@@ -38,7 +39,12 @@ export interface InferenceConfig extends ServiceSettings {
 
 /** Reads the settings; throws a ConfigError that names every one that is wrong. */
 export function loadConfig(env: Environment): InferenceConfig {
-  return readSettings(env, (read) => ({ ...placeSettings(read), ...executionSettings(read), ...boundSettings(read) }))
+  return readSettings(env, (read) => ({
+    ...placeSettings(read),
+    ...executionSettings(read),
+    ...boundSettings(read),
+    ...readResponseCacheSettings(read),
+  }))
 }
 
 function placeSettings(read: SettingsReader) {

@@ -17,6 +17,7 @@ import { RegistryState } from './registry-state.ts'
 import { watchRegistry } from './registry-watch.ts'
 import type { ResidencyPolicy } from './residency.ts'
 import { Residency } from './residency-loop.ts'
+import { createResponseCache } from './response-cache/response-cache.ts'
 import { ServedVersion } from './served-version.ts'
 import { createInferenceService } from './service.ts'
 import { ThreadBudget } from './thread-budget.ts'
@@ -41,12 +42,13 @@ export async function start(env: Environment): Promise<RunningService> {
   const source = new ModelSource({ registry, state, cache, layoutDirectory: join(config.dataDirectory, 'layout') })
   const observer = createObserver(log, models)
   const run = { ...runOptions(config), ...observer }
+  const keepResponses = createResponseCache(config)
   const residency = new Residency({
     state,
     source,
     models,
     defaultAlias: config.defaultAlias,
-    start: async (name) => ServedVersion.start(await source.open(name), run),
+    start: async (name) => keepResponses(await ServedVersion.start(await source.open(name), run)),
     policy: policyOf(config),
     ...createLoadLog(log),
   })

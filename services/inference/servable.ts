@@ -17,6 +17,10 @@ export interface WorkCounts {
   readonly cancelled: number
   /** Refused on arrival. */
   readonly shed: number
+  /** Answered from the response cache, or with an equal request's answer; unset without a cache. */
+  readonly cacheHits?: number
+  /** Looked for in the response cache and not found. */
+  readonly cacheMisses?: number
 }
 
 /**

@@ -4,6 +4,9 @@ import type { Context } from '@slipway/telemetry'
 import type { OutputView } from './executors/executor.ts'
 import type { GroupDescription } from './executors/layout.ts'
 
+/** From this priority on work is done for nobody who waits: explanations of logged predictions, jobs over files. */
+export const BACKGROUND_PRIORITY = 8
+
 /** Requests of one version that can run together. */
 export interface Group extends GroupDescription {
   /** False when each request runs alone: the model does not take rows. */
