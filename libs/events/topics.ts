@@ -1,5 +1,10 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
 import {
+  type BatchJobChanged,
+  BatchJobChangedSchema,
+  BatchPartDueSchema,
+} from '@slipway/proto/slipway/events/v1/batch_job'
+import {
   type IncidentChanged,
   IncidentChangedSchema,
   type RegistryChanged,
@@ -25,7 +30,7 @@ export interface Topic<S extends DescMessage> extends TopicSettings {
 const day = 24 * 3600 * 1000
 const gibibyte = 1024 ** 3
 
-/** Slipway's topics: one message each. Few and ordered changes have one partition, streams have four. */
+/** Slipway's topics: one message each. Few and ordered changes have one partition, streams have four, shared work more. */
 export const topics = {
   predictions: topic('slipway.predictions.v1', PredictionLoggedSchema, (message) => message.predictionId),
   requests: topic('slipway.requests.v1', RequestSampledSchema, (message) => message.predictionId),
@@ -34,6 +39,12 @@ export const topics = {
   registry: changes('slipway.registry.v1', RegistryChangedSchema, modelOf),
   incidents: changes('slipway.incidents.v1', IncidentChangedSchema, endpointOf),
   trainingRequests: changes('slipway.training-requests.v1', TrainingRequestedSchema, trainedModelOf),
+  batchJobs: changes('slipway.batch-jobs.v1', BatchJobChangedSchema, (message: BatchJobChanged) => message.job),
+  batchParts: {
+    ...topic('slipway.batch-parts.v1', BatchPartDueSchema, ({ job, part }) => `${job}/parts/${part}`),
+    partitions: 16,
+    retentionMs: 30 * day,
+  },
 } as const
 
 /** Layout of all of Slipway's topics. */
