@@ -37,6 +37,11 @@ export type { Random } from './random.ts'
 export { createRandom, randomFrom } from './random.ts'
 export type { CountedReference, CountedWindow, ReferenceOptions } from './reference.ts'
 export { categoricalReference, numericReference, totalCounts } from './reference.ts'
+export { exactEvaluations, exactShapley, MAX_EXACT_PLAYERS } from './shapley.ts'
+export type { Hybrids, ShapleyGame, ShapleySteps, ShapleyValues } from './shapley-game.ts'
+export { baseValue, MAX_HYBRIDS } from './shapley-game.ts'
+export type { SamplingOptions } from './shapley-sampling.ts'
+export { roundEvaluations, sampledShapley } from './shapley-sampling.ts'
 export type { TwoSampleResult } from './two-sample.ts'
 export {
   detectableEffect,
