@@ -1,6 +1,7 @@
 /** The two ways in which tensors carry their values: typed fields and raw bytes. */
+
+import { elementOf } from '@slipway/onnx'
 import type { InferTensorContents } from '@slipway/proto/inference/grpc_service'
-import { elementOf } from './elements.ts'
 
 /** Typed values as raw bytes; undefined when there are none, or of a datatype that features do not have. */
 export function rawContent(datatype: string, contents: InferTensorContents): Buffer | undefined {

@@ -3,9 +3,9 @@
  * predictions are logged and watched the same way whichever way they were asked for. Done after the answer left.
  */
 import { fromBinary } from '@bufbuild/protobuf'
+import { elementOf } from '@slipway/onnx'
 import { ModelInferRequestSchema } from '@slipway/proto/inference/grpc_service'
 import { rawContent, textElements } from './contents.ts'
-import { elementOf } from './elements.ts'
 import type { Plan, PlannedInput } from './plan.ts'
 import { NULL_VALUE, PRESENT } from './predict-message.ts'
 import type { Scalar } from './tensors.ts'

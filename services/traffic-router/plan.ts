@@ -3,6 +3,7 @@
  * column, what to do without it, and where the named outputs are.
  */
 
+import { elementOf } from '@slipway/onnx'
 import type { ModelVersion, OutputBinding, TensorSpec } from '@slipway/proto/slipway/registry/v1/model'
 import {
   type FeatureBinding,
@@ -10,7 +11,6 @@ import {
   FeatureType,
   MissingPolicy,
 } from '@slipway/proto/slipway/registry/v1/model'
-import { elementOf } from './elements.ts'
 
 /** What happens when a feature has no value. */
 export type Missing = 'nan' | 'default' | 'refuse'

@@ -1,4 +1,5 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
+import { elementOf } from '@slipway/onnx'
 import { ModelInferRequestSchema, ModelInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import {
   FeatureSource,
@@ -10,7 +11,6 @@ import {
 import { Code } from '@slipway/rpc'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { elementOf } from './elements.ts'
 import { type Plan, planVersion } from './plan.ts'
 import { readOutputs, type Scalar, writeInputs } from './tensors.ts'
 import { FieldWriter } from './wire-writer.ts'

@@ -1,9 +1,9 @@
 /** Feature values to the tensors of a request, and the tensors of an answer to named outputs. */
 import { fromBinary } from '@bufbuild/protobuf'
+import { type Element, elementOf } from '@slipway/onnx'
 import { type ModelInferResponse, ModelInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import { Code, Failure } from '@slipway/rpc'
 import { rawContent, textElements } from './contents.ts'
-import { type Element, elementOf } from './elements.ts'
 import { MAX_ECHOED_CHARACTERS } from './limits.ts'
 import type { Plan, PlannedFeature, PlannedInput } from './plan.ts'
 import { FieldReader } from './wire-reader.ts'
