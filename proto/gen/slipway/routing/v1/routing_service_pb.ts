@@ -137,8 +137,8 @@ export type UpdateEndpointRequest = Message<"slipway.routing.v1.UpdateEndpointRe
   endpoint?: Endpoint | undefined;
 
   /**
-   * The fields to change: `description`, `labels`, `variants`, `prediction_sampling_rate`, `request_sampling_rate`.
-   * Empty: all of them.
+   * The fields to change: `description`, `labels`, `variants`, `prediction_sampling_rate`, `request_sampling_rate`,
+   * `explain_sampling_rate`. Empty: all of them.
    *
    * @generated from field: google.protobuf.FieldMask update_mask = 2;
    */
