@@ -9,6 +9,8 @@ import type { CallContext } from './context.ts'
 import { Failure } from './failure.ts'
 import { type Handlers, type Implementation, implement } from './implementation.ts'
 
+const MAX_ECHOED_CHARACTERS = 120
+
 /**
  * The health of a server's services, as grpc.health.v1 tells it.
  *
@@ -27,8 +29,14 @@ export class Health {
 
   /** Sets whether a service takes calls. A name that the server does not have becomes known. */
   set(service: string, serving: boolean): void {
+    if (this.#serving.get(service) === serving) return
     this.#serving.set(service, serving)
     this.#tell()
+  }
+
+  /** A name is not known any more; who watches it hears SERVICE_UNKNOWN. */
+  forget(service: string): void {
+    if (this.#serving.delete(service)) this.#tell()
   }
 
   /** Everything is NOT_SERVING from now on. */
@@ -54,7 +62,11 @@ export class Health {
       check: async ({ service }) => {
         const status = this.status(service)
         if (status !== Status.SERVICE_UNKNOWN) return { status }
-        throw new Failure(Code.NOT_FOUND, 'SERVICE_UNKNOWN', `there is no service ${service}`)
+        throw new Failure(
+          Code.NOT_FOUND,
+          'SERVICE_UNKNOWN',
+          `there is no service ${service.slice(0, MAX_ECHOED_CHARACTERS)}`,
+        )
       },
       list: async () => ({
         statuses: Object.fromEntries([...this.#serving.keys()].map((name) => [name, { status: this.status(name) }])),

@@ -41,7 +41,7 @@ export interface RpcServer {
   /** Listens; resolves with where. */
   start(): Promise<{ host: string; port: number; address: string }>
   /** What grpc.health.v1 tells of this server; everything is SERVING unless set otherwise. */
-  readonly health: { set(service: string, serving: boolean): void }
+  readonly health: Pick<Health, 'set' | 'forget'>
   /**
    * Goes away in order: health NOT_SERVING, no new calls, those in flight finish, idle streams end with UNAVAILABLE,
    * after `graceMs` everything does. Resolves when the port and all connections are closed.

@@ -30,7 +30,7 @@ const request = Buffer.from(
 
 /** The code with which bytes are answered as a unary call. */
 function outcome(bytes: Buffer): Promise<Code> {
-  const inference = createInference(server.models)
+  const inference = createInference(server)
   return new Promise((resolve) => {
     const call: RawUnaryCall = {
       deadlineMs: Number.POSITIVE_INFINITY,

@@ -1,6 +1,8 @@
 /** `ModelInfer` and `ModelStreamInfer` in bytes: from a request to its place in a version's queue. */
+
+import { isUtf8 } from 'node:buffer'
 import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
-import type { RawStream, RawUnaryCall } from '@slipway/rpc'
+import { Failure, type RawStream, type RawUnaryCall } from '@slipway/rpc'
 import type { Context } from '@slipway/telemetry'
 import { consecutive } from './bytes.ts'
 import { serveStream } from './infer-stream.ts'
@@ -9,14 +11,16 @@ import { traceOf } from './observer.ts'
 import { decodeHead, type Plan, planRequest } from './plan.ts'
 import { type PlannedRequest, UnaryPrediction } from './prediction.ts'
 import { checkRaw } from './raw-tensors.ts'
-import { invalid, malformed, refusal } from './refusals.ts'
+import { echo, invalid, malformed, refusal } from './refusals.ts'
 import type { Servable } from './servable.ts'
+import type { Statistics, VersionStatistics } from './statistics.ts'
 import { hasContents, packTyped } from './typed-tensors.ts'
 import { type Envelope, type ParameterValue, readParameter, scanRequest } from './wire.ts'
 
 const MAX_KNOWN_HEADS = 4096
 const MAX_KNOWN_HEAD_BYTES = 4096
 const MAX_TIMER_MS = 2 ** 31 - 1
+const RESERVED_PREFIX = 'triton_'
 const MAX_PRIORITY = 2 ** 31 - 1
 /** Longest id of a request. */
 export const MAX_ID_BYTES = 1024
@@ -30,6 +34,7 @@ interface KnownHead {
   readonly typedInput: number
   served: Servable | undefined
   plan: Plan | undefined
+  statistics: VersionStatistics | undefined
 }
 
 /** The two hot methods over a table of models. */
@@ -38,10 +43,24 @@ export interface Inference {
   stream(stream: RawStream): void
 }
 
+/** What the handlers need from around them. */
+export interface InferenceOptions {
+  readonly models: ModelTable
+  /** Counts what happens to requests. */
+  readonly statistics: Statistics
+  /** Most rows of one request; what is larger would never find room in a queue. */
+  readonly maxRequestRows?: number
+}
+
+/** What every request is planned with. */
+interface Planner extends Required<InferenceOptions> {
+  readonly heads: HeadTable
+}
+
 /** Makes the handlers. */
-export function createInference(models: ModelTable): Inference {
-  const heads = new HeadTable()
-  const plan = (request: Buffer, deadlineMs: number) => planOne(models, heads, request, deadlineMs)
+export function createInference(options: InferenceOptions): Inference {
+  const planner: Planner = { maxRequestRows: Number.POSITIVE_INFINITY, ...options, heads: new HeadTable() }
+  const plan = (request: Buffer, deadlineMs: number) => planOne(planner, request, deadlineMs)
   return {
     unary(request, call) {
       const offer = (planned: PlannedRequest): void => planned.version.offer(new UnaryPrediction(planned, call))
@@ -70,6 +89,7 @@ class HeadTable {
       typedInput: request.inputs.findIndex((input) => hasContents(input.contents)),
       served: undefined,
       plan: undefined,
+      statistics: undefined,
     }
     if (fresh.typedInput >= 0 || head.length > MAX_KNOWN_HEAD_BYTES) return fresh
     if (this.#known.size >= MAX_KNOWN_HEADS) this.#known.clear()
@@ -88,15 +108,10 @@ interface ReadRequest {
   readonly trace: Context | undefined
 }
 
-function planOne(
-  models: ModelTable,
-  heads: HeadTable,
-  request: Buffer,
-  callDeadlineMs: number,
-): PlannedRequest | Promise<PlannedRequest> {
+function planOne(planner: Planner, request: Buffer, callDeadlineMs: number): PlannedRequest | Promise<PlannedRequest> {
   const envelope = scan(request)
-  const head = heads.find(envelope.head)
-  const version = models.acquire(head.model, head.version)
+  const head = planner.heads.find(envelope.head)
+  const version = planner.models.acquire(head.model, head.version)
   const parameters = envelope.parameters.length === 0 ? undefined : readParameters(request, envelope.parameters)
   const read: ReadRequest = {
     request,
@@ -106,20 +121,39 @@ function planOne(
     deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
     trace: traceOf(textOf(parameters?.get('traceparent'))),
   }
-  if (!(version instanceof Promise)) return planFor(version, read)
-  return beforeDeadline(version, read.deadlineMs, head.model).then((loaded) => planFor(loaded, read))
+  if (!(version instanceof Promise)) return planFor(planner, version, read)
+  return beforeDeadline(version, read.deadlineMs, head.model).then((loaded) => planFor(planner, loaded, read))
 }
 
-function planFor(version: Servable, { request, envelope, head, priority, deadlineMs, trace }: ReadRequest) {
-  let plan = head.plan
-  if (plan === undefined || head.served !== version) {
+/** A request that is refused for what it is counts as a failed one of the version that it was for. */
+function planFor(planner: Planner, version: Servable, read: ReadRequest): PlannedRequest {
+  try {
+    return planChecked(planner, version, read)
+  } catch (error) {
+    planner.statistics.of(version).failed(0)
+    throw error
+  }
+}
+
+function planChecked(
+  { statistics: all, maxRequestRows }: Planner,
+  version: Servable,
+  { request, envelope, head, priority, deadlineMs, trace }: ReadRequest,
+): PlannedRequest {
+  let { plan, statistics } = head
+  if (plan === undefined || statistics === undefined || head.served !== version) {
     plan = planRequest(head.request, version.signature, version.group)
+    if (plan.rows > maxRequestRows) {
+      throw invalid('inputs', `inference request batch-size must be <= ${maxRequestRows} for '${echo(head.model)}'`)
+    }
+    statistics = all.of(version)
     head.plan = plan
+    head.statistics = statistics
     head.served = version
   }
   const { bytes, offsets } = tensorsOf(request, envelope, head, plan)
   const { idStart, idEnd } = envelope
-  return { version, plan, request, idStart, idEnd, bytes, offsets, priority, deadlineMs, trace }
+  return { version, statistics, plan, request, idStart, idEnd, bytes, offsets, priority, deadlineMs, trace }
 }
 
 /** What a promise gives, or DEADLINE_EXCEEDED when it takes longer than the caller waits. */
@@ -141,7 +175,14 @@ function scan(request: Buffer): Envelope {
   }
   if (envelope.idEnd - envelope.idStart > MAX_ID_BYTES)
     throw invalid('id', `the id is longer than ${MAX_ID_BYTES} bytes`)
+  if (!isText(request, envelope.idStart, envelope.idEnd)) throw invalid('id', 'the id is not UTF-8')
   return envelope
+}
+
+/** The id goes back as it came: what is no text would make the answer unreadable. */
+function isText(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if ((bytes[at] as number) >= 0x80) return isUtf8(bytes.subarray(start, end))
+  return true
 }
 
 function tensorsOf(
@@ -174,12 +215,23 @@ function readParameters(request: Buffer, entries: readonly number[]): ReadonlyMa
   try {
     for (let index = 0; index < entries.length; index += 2) {
       const { key, value } = readParameter(request, entries[index] as number, entries[index + 1] as number)
+      refuseReserved(key)
       if (value !== undefined) parameters.set(key, value)
     }
   } catch (cause) {
-    throw malformed(cause)
+    throw cause instanceof Failure ? cause : malformed(cause)
   }
   return parameters
+}
+
+/** Names that begin so belong to the protocol's other server; of them only one asks for what is so here anyway. */
+function refuseReserved(key: string): void {
+  if (!key.startsWith(RESERVED_PREFIX) || key === 'triton_enable_empty_final_response') return
+  const name = echo(key)
+  throw invalid(
+    `parameters.${name}`,
+    `parameter '${name}' is reserved: names of parameters must not begin with 'triton_'`,
+  )
 }
 
 /** The earlier of the call's deadline and the one that the request's `timeout` (microseconds) makes. */

@@ -9,7 +9,9 @@ import { logger, startTelemetry } from '@slipway/telemetry'
 import { ArtifactCache } from './artifact-cache.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
 import { createThreadExecutor } from './executors/thread-executor.ts'
+import { createInference } from './infer.ts'
 import { createModelControlService } from './model-control.ts'
+import { ModelHealth } from './model-health.ts'
 import { fetchFromRegistry, ModelSource } from './model-source.ts'
 import { ModelTable } from './model-table.ts'
 import { createLoadLog, createObserver } from './observer.ts'
@@ -19,7 +21,8 @@ import type { ResidencyPolicy } from './residency.ts'
 import { Residency } from './residency-loop.ts'
 import { createResponseCache } from './response-cache/response-cache.ts'
 import { ServedVersion } from './served-version.ts'
-import { createInferenceService } from './service.ts'
+import { createDescribingHandlers, createInferenceService } from './service.ts'
+import { Statistics } from './statistics.ts'
 import { ThreadBudget } from './thread-budget.ts'
 
 const VERSION = '0.1.0'
@@ -41,7 +44,12 @@ export async function start(env: Environment): Promise<RunningService> {
   const models = new ModelTable()
   const source = new ModelSource({ registry, state, cache, layoutDirectory: join(config.dataDirectory, 'layout') })
   const observer = createObserver(log, models)
-  const run = { ...runOptions(config), ...observer }
+  const statistics = new Statistics(models)
+  const onBatch: typeof observer.onBatch = (version, batch, result) => {
+    statistics.onBatch(version, batch, result)
+    observer.onBatch(version, batch, result)
+  }
+  const run = { ...runOptions(config), ...observer, onBatch }
   const keepResponses = createResponseCache(config)
   const residency = new Residency({
     state,
@@ -54,13 +62,17 @@ export async function start(env: Environment): Promise<RunningService> {
   })
   let isReady = false
   let isStopping = false
+  const inference = createInference({ models, statistics, maxRequestRows: config.maxQueueRows })
+  const describing = createDescribingHandlers({
+    models,
+    identity: { name: config.serverName, version: VERSION },
+    isReady: () => isReady,
+    execution: { ...config, keepsResponses: config.maxCachedResponseBytes > 0 },
+    statistics,
+  })
   const server = createServer({
     implementations: [
-      ...createInferenceService({
-        models,
-        identity: { name: config.serverName, version: VERSION },
-        isReady: () => isReady,
-      }),
+      ...createInferenceService(inference, describing),
       implement(ModelControlService, createModelControlService(models, residency)),
     ],
     listen: config.listen,
@@ -70,6 +82,7 @@ export async function start(env: Environment): Promise<RunningService> {
     onError: (failure, { method }) => log.error('a call failed', { method, error: failure }),
   })
   tellHealth(server, false)
+  new ModelHealth(models, server.health)
   residency.followAliases()
   const { address } = await server.start()
   const watch = watchRegistry({

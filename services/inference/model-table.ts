@@ -25,12 +25,16 @@ interface Model {
   current: Servable | undefined
 }
 
+/** Hears that a version of a model stands elsewhere; without a version, that another one may be the default. */
+export type TableListener = (model: string, version: string | undefined) => void
+
 /** Loads what a caller asks for and is not there; undefined when there is no such version to be had. '' stands for the default. */
 export type LoadMissing = (model: string, version: string) => Promise<Servable> | undefined
 
 /** See the top of this file. */
 export class ModelTable {
   readonly #models = new Map<string, Model>()
+  readonly #listeners: TableListener[] = []
   #load: LoadMissing = () => undefined
 
   /** The version that answers, '' standing for the default. Throws NOT_FOUND, UNAVAILABLE or why it cannot be had. */
@@ -61,6 +65,11 @@ export class ModelTable {
     this.#load = load
   }
 
+  /** Has someone hear of every change from now on, in the turn in which it happens. */
+  onChange(listener: TableListener): void {
+    this.#listeners.push(listener)
+  }
+
   /** Sets where a version stands; undefined takes it off the list. */
   set(model: string, version: string, state: VersionState | undefined): void {
     const entry = this.#entry(model)
@@ -68,6 +77,7 @@ export class ModelTable {
     else entry.versions.set(version, state)
     this.#choose(entry)
     if (entry.versions.size === 0 && entry.aliased === undefined) this.#models.delete(model)
+    this.#tell(model, version)
   }
 
   /** Says which number the default alias of a model points to. */
@@ -76,11 +86,17 @@ export class ModelTable {
     entry.aliased = version
     this.#choose(entry)
     if (entry.versions.size === 0 && version === undefined) this.#models.delete(model)
+    this.#tell(model, undefined)
   }
 
   /** Where a version stands. */
   get(model: string, version: string): VersionState | undefined {
     return this.#models.get(model)?.versions.get(version)
+  }
+
+  /** True when something is known of a model: a version, or what its default should be. */
+  has(model: string): boolean {
+    return this.#models.has(model)
   }
 
   /** The numbers of a model's versions that are ready, ascending. */
@@ -96,6 +112,17 @@ export class ModelTable {
     for (const [model, { versions }] of this.#models) {
       for (const [version, state] of versions) yield { model, version, state }
     }
+  }
+
+  /** True when a version answers, '' standing for the default; unlike `resolve` it is no use of it. */
+  isReady(model: string, version: string): boolean {
+    const entry = this.#models.get(model)
+    const state = entry?.versions.get(version === '' ? (entry.current?.number ?? '') : version)
+    return state?.kind === 'ready' && !state.served.isQuarantined
+  }
+
+  #tell(model: string, version: string | undefined): void {
+    for (const listener of this.#listeners) listener(model, version)
   }
 
   #entry(model: string): Model {

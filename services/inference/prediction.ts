@@ -7,11 +7,13 @@ import { encodeRaw, headFor, typedResponse } from './answer.ts'
 import type { OutputView } from './executors/executor.ts'
 import type { Plan } from './plan.ts'
 import type { Servable } from './servable.ts'
+import type { VersionStatistics } from './statistics.ts'
 import type { AnswerPart, Group, Work } from './work-queue.ts'
 
 /** A request that was found to be one. */
 export interface PlannedRequest {
   readonly version: Servable
+  readonly statistics: VersionStatistics
   readonly plan: Plan
   readonly request: Buffer
   readonly idStart: number
@@ -28,6 +30,7 @@ export interface PlannedRequest {
 /** What unary calls and messages of streams have in common. */
 abstract class Prediction implements Work {
   readonly version: Servable
+  readonly statistics: VersionStatistics
   readonly plan: Plan
   readonly request: Buffer
   readonly idStart: number
@@ -43,6 +46,7 @@ abstract class Prediction implements Work {
 
   constructor(planned: PlannedRequest) {
     this.version = planned.version
+    this.statistics = planned.statistics
     this.plan = planned.plan
     this.request = planned.request
     this.idStart = planned.idStart
@@ -58,12 +62,18 @@ abstract class Prediction implements Work {
   }
 
   abstract readonly isCancelled: boolean
-  abstract fail(failure: Failure): void
   protected abstract readonly isStream: boolean
   protected abstract send(message: Uint8Array): void
+  protected abstract refuse(failure: Failure): void
+
+  fail(failure: Failure): void {
+    this.statistics.failed(performance.now() - this.arrivedMs)
+    this.refuse(failure)
+  }
 
   answer(outputs: readonly OutputView[], part: AnswerPart): void {
     const { plan, group, version } = this
+    this.statistics.answered(performance.now() - this.arrivedMs)
     if (plan.isTyped) {
       const id = this.request.toString('utf8', this.idStart, this.idEnd)
       const response = typedResponse(version, id, group, outputs, part)
@@ -93,7 +103,7 @@ export class UnaryPrediction extends Prediction {
     return this.#call.cancelled
   }
 
-  fail(failure: Failure): void {
+  protected refuse(failure: Failure): void {
     this.#call.fail(failure)
   }
 
@@ -123,7 +133,7 @@ export class StreamPrediction extends Prediction {
     return this.#stream.isClosed
   }
 
-  fail(failure: Failure): void {
+  protected refuse(failure: Failure): void {
     this.#stream.fail(this.request.toString('utf8', this.idStart, this.idEnd), failure)
   }
 

@@ -1,80 +1,61 @@
-/** The Open Inference Protocol: what is asked about the server and its models, and the two hot methods. */
+/** The Open Inference Protocol over gRPC: what is asked about the server and its models, and the two hot methods. */
 
-import type { TensorSpec } from '@slipway/onnx'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { type Handlers, type Implementation, implement, implementRawStream, implementRawUnary } from '@slipway/rpc'
-import { createInference } from './infer.ts'
+import type { Inference } from './infer.ts'
+import { describeConfig, type ExecutionFacts } from './model-config.ts'
+import { describeModel, describeServer, type ServerIdentity } from './model-metadata.ts'
 import type { ModelTable } from './model-table.ts'
+import { describeRepository, loadModel, type ModelRepository, unloadModel } from './repository.ts'
+import type { Statistics } from './statistics.ts'
 
-/** What the server says about itself; only what exists is an extension. */
-export interface ServerIdentity {
-  readonly name: string
-  readonly version: string
-}
-
-const EXTENSIONS = ['binary_tensor_data', 'parameters', 'schedule_policy']
-
-/** What the service needs from around it. */
-export interface InferenceServiceOptions {
+/** What the calls that run no model need from around them. */
+export interface DescribingOptions {
   readonly models: ModelTable
   readonly identity: ServerIdentity
   /** False until what should be served after a start is loaded, and while the server stops. */
   readonly isReady: () => boolean
+  /** How versions are run that say nothing else. */
+  readonly execution: ExecutionFacts
+  readonly statistics: Statistics
+  /** Where models come from when they are asked for by name; without it they cannot be. */
+  readonly repository?: ModelRepository
 }
 
-type Described = 'serverLive' | 'serverReady' | 'modelReady' | 'serverMetadata' | 'modelMetadata'
+type All = Handlers<typeof GRPCInferenceService>
+type Described = Exclude<keyof All, 'modelInfer' | 'modelStreamInfer'>
+
+/** Handlers of the calls that run no model; the same over gRPC and HTTP. */
+export type DescribingHandlers = {
+  readonly [M in Described]: (request: Parameters<All[M]>[0]) => ReturnType<All[M]>
+}
+
+/** Makes the handlers of the calls that run no model. */
+export function createDescribingHandlers(options: DescribingOptions): DescribingHandlers {
+  const { models, identity, isReady, execution, statistics, repository } = options
+  return {
+    serverLive: async () => ({ live: true }),
+    serverReady: async () => ({ ready: isReady() }),
+    modelReady: async ({ name, version }) => ({ ready: isReady() && models.isReady(name, version) }),
+    serverMetadata: async () => describeServer(identity),
+    modelMetadata: async (question) => describeModel(models, question),
+    modelConfig: async (question) => describeConfig(models, question, execution),
+    modelStatistics: async (question) => statistics.describe(question),
+    repositoryIndex: async (request) => describeRepository(models, request),
+    repositoryModelLoad: async (request) => loadModel(repository, request),
+    repositoryModelUnload: async (request) => unloadModel(repository, request),
+  }
+}
 
 /** Makes everything that answers `inference.GRPCInferenceService`. */
-export function createInferenceService(options: InferenceServiceOptions): readonly Implementation[] {
-  const inference = createInference(options.models)
+export function createInferenceService(
+  inference: Inference,
+  describing: DescribingHandlers,
+): readonly Implementation[] {
   const { modelInfer, modelStreamInfer } = GRPCInferenceService.method
   return [
-    implement(GRPCInferenceService, describingHandlers(options)),
+    implement(GRPCInferenceService, describing),
     implementRawUnary(modelInfer, (request, call) => inference.unary(request, call)),
     implementRawStream(modelStreamInfer, (stream) => inference.stream(stream)),
   ]
-}
-
-function describingHandlers({
-  models,
-  identity,
-  isReady,
-}: InferenceServiceOptions): Pick<Handlers<typeof GRPCInferenceService>, Described> {
-  return {
-    async serverLive() {
-      return { live: true }
-    },
-    async serverReady() {
-      return { ready: isReady() }
-    },
-    async modelReady({ name, version }) {
-      return { ready: isReady() && isModelReady(models, name, version) }
-    },
-    async serverMetadata() {
-      return { ...identity, extensions: EXTENSIONS }
-    },
-    async modelMetadata({ name, version }) {
-      const { signature, number, platform } = models.resolve(name, version)
-      return {
-        name,
-        versions: version === '' ? [...models.readyVersions(name)] : [number],
-        platform,
-        inputs: signature.inputs.map(metadataOf),
-        outputs: signature.outputs.map(metadataOf),
-      }
-    },
-  }
-}
-
-function isModelReady(models: ModelTable, name: string, version: string): boolean {
-  try {
-    models.resolve(name, version)
-    return true
-  } catch {
-    return false
-  }
-}
-
-function metadataOf({ name, datatype, shape }: TensorSpec) {
-  return { name, datatype, shape: shape.map(BigInt) }
 }

@@ -5,10 +5,14 @@ import { type Client, createClient, createServer } from '@slipway/rpc'
 import type { BatchLimits } from './batcher.ts'
 import type { StartExecutor } from './executors/executor.ts'
 import { createThreadExecutor } from './executors/thread-executor.ts'
+import { createInference } from './infer.ts'
+import { ModelHealth } from './model-health.ts'
 import { ModelTable } from './model-table.ts'
+import type { ModelRepository } from './repository.ts'
 import { type RunOptions, ServedVersion } from './served-version.ts'
-import { createInferenceService } from './service.ts'
+import { createDescribingHandlers, createInferenceService } from './service.ts'
 import { describeSignature } from './signature.ts'
+import { Statistics } from './statistics.ts'
 import { ThreadBudget } from './thread-budget.ts'
 
 /** Limits that no test comes near unless it wants to. */
@@ -64,18 +68,26 @@ export function startVersion(
 export interface TestServer {
   readonly address: string
   readonly models: ModelTable
+  readonly statistics: Statistics
   readonly client: Client<typeof GRPCInferenceService>
   add(model: TestModel): Promise<ServedVersion>
   stop(): Promise<void>
 }
 
+/** What a test may want otherwise of its server. */
+export interface ServeOptions extends Partial<RunOptions> {
+  readonly transport?: 'lean' | 'grpc-js'
+  readonly maxRequestRows?: number
+  readonly maxRequestBytes?: number
+  readonly repository?: ModelRepository
+}
+
 /** Serves models on a free port. */
-export async function serve(
-  models: readonly TestModel[],
-  change: Partial<RunOptions> & { transport?: 'lean' | 'grpc-js' } = {},
-): Promise<TestServer> {
-  const options = runOptions(change)
+export async function serve(models: readonly TestModel[], change: ServeOptions = {}): Promise<TestServer> {
+  const { transport, maxRequestRows, maxRequestBytes, repository } = change
   const table = new ModelTable()
+  const statistics = new Statistics(table)
+  const options = runOptions({ onBatch: statistics.onBatch, ...change })
   const add = async (model: TestModel): Promise<ServedVersion> => {
     const served = await startVersion(model, options)
     table.set(served.model, served.number, { kind: 'ready', served, readyTimeMs: Date.now() })
@@ -83,19 +95,28 @@ export async function serve(
   }
   await Promise.all(models.map(add))
   const server = createServer({
-    implementations: createInferenceService({
-      models: table,
-      identity: { name: 'slipway', version: 'test' },
-      isReady: () => true,
-    }),
+    implementations: createInferenceService(
+      createInference({ models: table, statistics, ...(maxRequestRows ? { maxRequestRows } : {}) }),
+      createDescribingHandlers({
+        models: table,
+        identity: { name: 'slipway', version: 'test' },
+        isReady: () => true,
+        execution: { maxBatchRows: options.limits.maxBatchRows, executorsPerVersion: options.executorsPerVersion },
+        statistics,
+        ...(repository ? { repository } : {}),
+      }),
+    ),
     listen: { host: '127.0.0.1', port: 0 },
-    ...(change.transport ? { transport: change.transport } : {}),
+    ...(transport ? { transport } : {}),
+    ...(maxRequestBytes ? { limits: { maxRequestBytes } } : {}),
   })
+  new ModelHealth(table, server.health)
   const { address } = await server.start()
   const client = createClient(GRPCInferenceService, { address })
   return {
     address,
     models: table,
+    statistics,
     client,
     add,
     stop: async () => {

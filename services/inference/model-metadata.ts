@@ -1,0 +1,58 @@
+/** What is said about the server and its models without running one; the same over gRPC and HTTP. */
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { TensorSpec } from '@slipway/onnx'
+import type { ModelMetadataResponseSchema, ServerMetadataResponseSchema } from '@slipway/proto/inference/grpc_service'
+import type { ModelTable } from './model-table.ts'
+
+/** The extensions of the protocol that this server has. */
+export const EXTENSIONS = [
+  'binary_tensor_data',
+  'model_configuration',
+  'model_repository',
+  'model_repository(unload_dependents)',
+  'parameters',
+  'schedule_policy',
+  'statistics',
+] as const
+
+/** What the server says about itself. */
+export interface ServerIdentity {
+  readonly name: string
+  readonly version: string
+  /** Those of {@link EXTENSIONS} that clients are told of; all of them when unset. */
+  readonly extensions?: readonly string[]
+}
+
+/** A model, and one of its versions; '' lets the server choose. */
+export interface ModelQuestion {
+  readonly name: string
+  readonly version: string
+}
+
+/** Answers `ServerMetadata`. */
+export function describeServer({
+  name,
+  version,
+  extensions = EXTENSIONS,
+}: ServerIdentity): MessageInitShape<typeof ServerMetadataResponseSchema> {
+  return { name, version, extensions: [...extensions] }
+}
+
+/** Answers `ModelMetadata`. Throws NOT_FOUND, UNAVAILABLE or why the version cannot be had. */
+export function describeModel(
+  models: ModelTable,
+  { name, version }: ModelQuestion,
+): MessageInitShape<typeof ModelMetadataResponseSchema> {
+  const { signature, number, platform } = models.resolve(name, version)
+  return {
+    name,
+    versions: version === '' ? [...models.readyVersions(name)] : [number],
+    platform,
+    inputs: signature.inputs.map(metadataOf),
+    outputs: signature.outputs.map(metadataOf),
+  }
+}
+
+function metadataOf({ name, datatype, shape }: TensorSpec) {
+  return { name, datatype, shape: shape.map(BigInt) }
+}

@@ -1,0 +1,174 @@
+/**
+ * What happened to the requests of each version since it became ready, as `ModelStatistics` tells it.
+ *
+ * 1. A version is counted from the turn in which it is ready until it is off the table; what it did to warm up is not.
+ * 2. Requests are counted once, when they are answered or failed; stages and batches when a batch was answered. Nothing is
+ *    allocated for either.
+ */
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { ModelStatisticsResponseSchema } from '@slipway/proto/inference/grpc_service'
+import type { WorkBatch } from './batcher.ts'
+import type { BatchResult } from './executors/executor.ts'
+import type { ModelQuestion } from './model-metadata.ts'
+import type { ModelTable } from './model-table.ts'
+import { refusal } from './refusals.ts'
+import type { Servable } from './servable.ts'
+
+/** Sizes of batches that are told apart for each version; larger ones are counted in the totals only. */
+export const MAX_BATCH_SIZES = 1024
+
+/** Counts of one version. */
+export class VersionStatistics {
+  readonly success = new Duration()
+  readonly fail = new Duration()
+  readonly queue = new Duration()
+  readonly computeInput = new Duration()
+  readonly computeInfer = new Duration()
+  readonly computeOutput = new Duration()
+  readonly batches = new Map<number, BatchStages>()
+  /** When it last answered, by `Date.now()`; 0 when it never did. */
+  lastInferenceMs = 0
+  rows = 0
+  executions = 0
+
+  /** A caller was answered, so long after its request came. */
+  answered(tookMs: number): void {
+    this.success.add(tookMs, 1)
+  }
+
+  /** A caller was told why not. */
+  failed(tookMs: number): void {
+    this.fail.add(tookMs, 1)
+  }
+
+  /** A batch was answered at `nowMs` by `performance.now()`. */
+  batch({ members, rows, dispatchedMs }: WorkBatch, result: BatchResult, nowMs: number): void {
+    let queuedMs = 0
+    for (const { arrivedMs } of members) queuedMs += dispatchedMs - arrivedMs
+    const count = members.length
+    const inferMs = result.computeMicros / 1000
+    const outputMs = Math.max(0, nowMs - dispatchedMs - inferMs)
+    this.queue.add(queuedMs, count)
+    this.computeInput.add(0, count)
+    this.computeInfer.add(inferMs * count, count)
+    this.computeOutput.add(outputMs * count, count)
+    this.rows += rows
+    this.executions++
+    this.lastInferenceMs = Date.now()
+    this.#stages(rows)?.add(0, inferMs, outputMs)
+  }
+
+  #stages(rows: number): BatchStages | undefined {
+    const known = this.batches.get(rows)
+    if (known !== undefined || this.batches.size >= MAX_BATCH_SIZES) return known
+    const fresh = new BatchStages()
+    this.batches.set(rows, fresh)
+    return fresh
+  }
+}
+
+class Duration {
+  count = 0
+  totalMs = 0
+
+  add(ms: number, count: number): void {
+    this.totalMs += ms
+    this.count += count
+  }
+
+  describe() {
+    return { count: BigInt(this.count), ns: BigInt(Math.round(this.totalMs * 1e6)) }
+  }
+}
+
+class BatchStages {
+  readonly computeInput = new Duration()
+  readonly computeInfer = new Duration()
+  readonly computeOutput = new Duration()
+
+  add(inputMs: number, inferMs: number, outputMs: number): void {
+    this.computeInput.add(inputMs, 1)
+    this.computeInfer.add(inferMs, 1)
+    this.computeOutput.add(outputMs, 1)
+  }
+}
+
+/** See the top of this file. */
+export class Statistics {
+  readonly #models: ModelTable
+  readonly #versions = new Map<string, { readonly served: Servable; readonly counted: VersionStatistics }>()
+
+  constructor(models: ModelTable) {
+    this.#models = models
+    for (const { model, version } of models) this.#follow(model, version)
+    models.onChange((model, version) => version !== undefined && this.#follow(model, version))
+  }
+
+  /** The counts of a version; of one that is not on the table, counts that nobody sees. */
+  of({ name }: Pick<Servable, 'name'>): VersionStatistics {
+    return this.#versions.get(name)?.counted ?? new VersionStatistics()
+  }
+
+  /** A batch of a version was answered. */
+  readonly onBatch = ({ name }: Pick<Servable, 'name'>, batch: WorkBatch, result: BatchResult): void => {
+    this.#versions.get(name)?.counted.batch(batch, result, performance.now())
+  }
+
+  /** Answers `ModelStatistics`: '' stands for all models, or all versions of one. Throws NOT_FOUND and the like. */
+  describe({ name, version }: ModelQuestion): MessageInitShape<typeof ModelStatisticsResponseSchema> {
+    if (name === '' && version !== '') throw refusal.unknownModel(name)
+    const wanted = [...this.#versions.values()].filter(
+      ({ served }) => (name === '' || served.model === name) && (version === '' || served.number === version),
+    )
+    // Nothing to tell of a model that was named: the table knows why.
+    if (wanted.length === 0 && name !== '') this.#models.resolve(name, version)
+    const modelStats = wanted.map(({ served, counted }) => describeVersion(served, counted))
+    return { modelStats: modelStats.sort(byModelAndNumber) }
+  }
+
+  #follow(model: string, version: string): void {
+    const state = this.#models.get(model, version)
+    const name = `models/${model}/versions/${version}`
+    if (state?.kind === 'ready') {
+      if (this.#versions.get(name)?.served === state.served) return
+      this.#versions.set(name, { served: state.served, counted: new VersionStatistics() })
+    } else if (state?.kind !== 'unloading') this.#versions.delete(name)
+  }
+}
+
+function describeVersion(served: Servable, counted: VersionStatistics) {
+  const { cacheHits = 0, cacheMisses = 0 } = served.counts
+  return {
+    name: served.model,
+    version: served.number,
+    lastInference: BigInt(counted.lastInferenceMs),
+    inferenceCount: BigInt(counted.rows),
+    executionCount: BigInt(counted.executions),
+    inferenceStats: {
+      success: counted.success.describe(),
+      fail: counted.fail.describe(),
+      queue: counted.queue.describe(),
+      computeInput: counted.computeInput.describe(),
+      computeInfer: counted.computeInfer.describe(),
+      computeOutput: counted.computeOutput.describe(),
+      cacheHit: { count: BigInt(cacheHits) },
+      cacheMiss: { count: BigInt(cacheMisses) },
+    },
+    batchStats: [...counted.batches]
+      .sort(([left], [right]) => left - right)
+      .map(([size, stages]) => ({
+        batchSize: BigInt(size),
+        computeInput: stages.computeInput.describe(),
+        computeInfer: stages.computeInfer.describe(),
+        computeOutput: stages.computeOutput.describe(),
+      })),
+  }
+}
+
+/** The order in which versions are listed. */
+export function byModelAndNumber(
+  left: { readonly name: string; readonly version: string },
+  right: { readonly name: string; readonly version: string },
+): number {
+  return left.name < right.name ? -1 : left.name > right.name ? 1 : Number(left.version) - Number(right.version)
+}
