@@ -1,5 +1,9 @@
 import type { DescMessage, MessageShape } from '@bufbuild/protobuf'
 import {
+  AsyncPredictionAnsweredSchema,
+  AsyncPredictionRequestedSchema,
+} from '@slipway/proto/slipway/events/v1/async_prediction'
+import {
   type BatchJobChanged,
   BatchJobChangedSchema,
   BatchPartDueSchema,
@@ -36,6 +40,8 @@ export const topics = {
   requests: topic('slipway.requests.v1', RequestSampledSchema, (message) => message.predictionId),
   feedback: topic('slipway.feedback.v1', FeedbackRecordedSchema, (message) => message.predictionId),
   features: topic('slipway.features.v1', FeatureRowSchema, entityOf),
+  asyncRequests: topic('slipway.async-requests.v1', AsyncPredictionRequestedSchema, (message) => message.requestId),
+  asyncResults: topic('slipway.async-results.v1', AsyncPredictionAnsweredSchema, (message) => message.requestId),
   registry: changes('slipway.registry.v1', RegistryChangedSchema, modelOf),
   incidents: changes('slipway.incidents.v1', IncidentChangedSchema, endpointOf),
   trainingRequests: changes('slipway.training-requests.v1', TrainingRequestedSchema, trainedModelOf),

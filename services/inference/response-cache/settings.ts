@@ -12,7 +12,7 @@ export interface ResponseCacheSettings {
 
 /** Reads the settings of the response cache, which is off unless it is given room. */
 export function readResponseCacheSettings(read: SettingsReader): ResponseCacheSettings {
-  const models = read.optionalText('SLIPWAY_INFERENCE_RESPONSE_CACHE_MODELS', {
+  const models = read.list('SLIPWAY_INFERENCE_RESPONSE_CACHE_MODELS', {
     doc: 'models whose answers are kept, separated by commas; unset: all',
   })
   return {
@@ -24,6 +24,6 @@ export function readResponseCacheSettings(read: SettingsReader): ResponseCacheSe
       doc: 'how long an answer is given again',
       default: '1m',
     }),
-    cachedModels: models === undefined ? undefined : new Set(models.split(',').map((model) => model.trim())),
+    cachedModels: models.length === 0 ? undefined : new Set(models),
   }
 }
