@@ -1,14 +1,17 @@
 import { availableParallelism } from 'node:os'
 import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
 import { readServiceSettings, type ServiceSettings } from '@slipway/service'
+import { readIdentity, type ServerIdentity } from './model-metadata.ts'
 import { type ResponseCacheSettings, readResponseCacheSettings } from './response-cache/settings.ts'
+
+const VERSION = '0.1.0'
 
 /** Settings of the inference service. */
 export interface InferenceConfig extends ServiceSettings, ResponseCacheSettings {
   /** The registry, `host:port`. */
   readonly registryAddress: string
-  /** The server's name in `ServerMetadata`. */
-  readonly serverName: string
+  /** What `ServerMetadata` says. */
+  readonly identity: ServerIdentity
   /** The alias whose version answers when a caller names none. */
   readonly defaultAlias: string
   /** Threads that models may keep busy at once. */
@@ -54,7 +57,7 @@ function placeSettings(read: SettingsReader) {
       doc: 'the registry, host:port',
       default: '127.0.0.1:7401',
     }),
-    serverName: read.text('SLIPWAY_INFERENCE_SERVER_NAME', { doc: 'the name told to clients', default: 'slipway' }),
+    identity: readIdentity(read, VERSION),
     defaultAlias: read.text('SLIPWAY_INFERENCE_DEFAULT_ALIAS', {
       doc: 'the alias that answers when a caller names no version',
       default: 'champion',

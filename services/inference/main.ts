@@ -25,8 +25,6 @@ import { createDescribingHandlers, createInferenceService } from './service.ts'
 import { Statistics } from './statistics.ts'
 import { ThreadBudget } from './thread-budget.ts'
 
-const VERSION = '0.1.0'
-
 /** Starts the inference service; throws a ConfigError that names every setting that is wrong. */
 export async function start(env: Environment): Promise<RunningService> {
   const config = loadConfig(env)
@@ -65,7 +63,7 @@ export async function start(env: Environment): Promise<RunningService> {
   const inference = createInference({ models, statistics, maxRequestRows: config.maxQueueRows })
   const describing = createDescribingHandlers({
     models,
-    identity: { name: config.serverName, version: VERSION },
+    identity: config.identity,
     isReady: () => isReady,
     execution: { ...config, keepsResponses: config.maxCachedResponseBytes > 0 },
     statistics,

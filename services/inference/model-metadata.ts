@@ -1,5 +1,6 @@
 /** What is said about the server and its models without running one; the same over gRPC and HTTP. */
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { SettingsReader } from '@slipway/config'
 import type { TensorSpec } from '@slipway/onnx'
 import type { ModelMetadataResponseSchema, ServerMetadataResponseSchema } from '@slipway/proto/inference/grpc_service'
 import type { ModelTable } from './model-table.ts'
@@ -21,6 +22,19 @@ export interface ServerIdentity {
   readonly version: string
   /** Those of {@link EXTENSIONS} that clients are told of; all of them when unset. */
   readonly extensions?: readonly string[]
+}
+
+/** Reads what the server says about itself. */
+export function readIdentity(read: SettingsReader, version: string): ServerIdentity {
+  const named = read.list('SLIPWAY_INFERENCE_EXTENSIONS', {
+    doc: `the extensions told to clients, separated by commas, of ${EXTENSIONS.join(', ')}; unset: all`,
+    pattern: new RegExp(`^(${EXTENSIONS.map((name) => name.replace(/[()]/g, '\\$&')).join('|')})$`),
+  })
+  return {
+    name: read.text('SLIPWAY_INFERENCE_SERVER_NAME', { doc: 'the name told to clients', default: 'slipway' }),
+    version: read.text('SLIPWAY_INFERENCE_SERVER_VERSION', { doc: 'the version told to clients', default: version }),
+    ...(named.length > 0 ? { extensions: named } : {}),
+  }
 }
 
 /** A model, and one of its versions; '' lets the server choose. */
