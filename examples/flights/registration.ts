@@ -4,11 +4,13 @@ import { runGate } from '@slipway/client'
 import {
   buildReferenceDistributions,
   bytesSource,
+  drawBackground,
   registerVersion as register,
   type TrainingRow,
   uploadFile,
 } from '@slipway/models'
 import {
+  FeatureBindingSchema,
   FeatureType,
   type GateReport,
   GoldenSetSchema,
@@ -59,6 +61,7 @@ export async function registerVersion(
   const version = await register(registry, {
     parent: modelName,
     files: { 'model.onnx': model.onnx },
+    background: await background(model, origin),
     features: [...featureBindings],
     outputs: [...outputBindings],
     featureService: featureServiceName,
@@ -117,6 +120,13 @@ async function references(model: TrainedModel): Promise<ReferenceDistribution[]>
   const outputs = outputBindings.map(({ output = '' }) => ({ output }))
   const features = featureBindings.map(({ feature = '', type = FeatureType.DOUBLE }) => ({ feature, type }))
   return await buildReferenceDistributions({ features, outputs, rows: trainingRowsOf(model) })
+}
+
+/** What predictions are explained against: a few rows of the training set. */
+async function background(model: TrainedModel, { seed }: Origin): Promise<Uint8Array> {
+  const inputs = [{ name: 'features', datatype: 'FP32', shape: [-1n, BigInt(modelColumns.length)] }]
+  const features = featureBindings.map((binding) => create(FeatureBindingSchema, binding))
+  return await drawBackground({ inputs, features, rows: trainingRowsOf(model), seed })
 }
 
 function* trainingRowsOf({ answered }: TrainedModel): Generator<TrainingRow> {

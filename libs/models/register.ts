@@ -3,6 +3,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
 import type { CreateVersionRequestSchema, RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import type { Client } from '@slipway/rpc'
+import { BACKGROUND_FILE } from './background.ts'
 import { bytesSource, type FileSource, type RegistryFiles, type TransferOptions, uploadFile } from './files.ts'
 import { retryUnavailable } from './retry.ts'
 
@@ -13,6 +14,8 @@ export interface NewVersion extends Omit<MessageInitShape<typeof CreateVersionRe
   /** `models/{model}`. */
   readonly parent: string
   readonly files: Readonly<Record<string, Uint8Array | FileSource>>
+  /** Rows to explain predictions with, as `drawBackground` makes them; kept among the files. */
+  readonly background?: Uint8Array
   /** Names the wish: repeated with the same id it makes one version. A new one unless given. */
   readonly requestId?: string
 }
@@ -23,7 +26,8 @@ export async function registerVersion(
   version: NewVersion,
   options: TransferOptions = {},
 ): Promise<ModelVersion> {
-  const { files, requestId = randomUUID(), ...declared } = version
+  const { files: given, background, requestId = randomUUID(), ...declared } = version
+  const files = background === undefined ? given : { ...given, [BACKGROUND_FILE]: background }
   const { uploadId: _, ...patient } = options
   const uploaded: { path: string; digest: string; sizeBytes: bigint }[] = []
   for (const [path, content] of Object.entries(files)) {
