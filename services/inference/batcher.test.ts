@@ -47,6 +47,7 @@ class FakeWork implements Work {
 /** Runs nothing: remembers what it was given, until the test says how it ended. */
 class FakeExecutor implements Executor {
   readonly slots = 2
+  readonly memoryBytes = 0
   readonly batches: WorkBatch[] = []
   readonly ran: string[][] = []
 
@@ -57,6 +58,12 @@ class FakeExecutor implements Executor {
   run(batch: Batch): void {
     this.batches.push(batch as WorkBatch)
     this.ran.push(batch.members.map((member) => (member as unknown as FakeWork).name))
+  }
+
+  readonly withdrawn: Batch[] = []
+
+  withdraw(batch: Batch): void {
+    this.withdrawn.push(batch)
   }
 
   async close(): Promise<void> {}

@@ -1,36 +1,30 @@
 /**
- * The queue of one model version, and the batches that leave it.
+ * Takes the requests for one model version and has them run in batches.
  *
- * 1. Work conserving: an executor that falls idle takes what waits, up to the batch limit. While one is idle nothing waits
- *    longer than the turn of the event loop in which it arrived, so that what arrived together runs together.
- * 2. A batch holds requests of one group in the order in which they arrived; the group whose first request has waited
- *    longest goes first.
+ * 1. Work conserving: an executor that falls idle takes what waits, up to the batch's bound. While one is idle nothing waits
+ *    longer than the turn of the event loop in which it arrived, so that what arrived together runs together; unless batches
+ *    are held back (batch-timing.ts), which an idle server never does by itself.
+ * 2. A batch holds requests of one group in the order in which they are due: the most urgent first, of equal ones the oldest;
+ *    all become more urgent with time (priorities.ts).
  * 3. A request whose caller is gone, or whose deadline has passed or will have before the batch is done, never reaches
- *    an executor.
+ *    the model. Where a batch waits for another one in its executor, it is called back for the sake of such a request.
  * 4. The queue is bounded in rows and in predicted wait; what does not fit is refused at once, with the time after which
- *    to try again.
+ *    to try again. Less urgent requests count for neither.
  * 5. When a batch fails its halves are tried again, down to the request that fails alone; when its executor dies each of
  *    its requests is tried alone, once.
  * 6. A batch runs only on threads taken from the budget. A busy executor is handed a second batch only when it is full.
  */
 import type { Failure } from '@slipway/rpc'
+import { BatchFormer, type BatchLimits, type FormedBatch, type Now } from './batch-former.ts'
+import type { DispatchReason } from './batch-timing.ts'
 import type { Batch, BatchResult, Executor } from './executors/executor.ts'
-import { LatencyModel } from './latency-model.ts'
 import { refusal } from './refusals.ts'
 import type { WorkCounts } from './servable.ts'
 import type { ThreadBudget } from './thread-budget.ts'
-import { type Group, type Work, WorkQueue } from './work-queue.ts'
+import type { Group, Work } from './work-queue.ts'
 
-/** Why a batch left when it did: an executor was idle or fell idle, a full batch was there, a failed one is tried again. */
-export type DispatchReason = 'idle' | 'next' | 'full' | 'retry'
-
-/** Bounds of one version's queue and batches. */
-export interface BatchLimits {
-  readonly maxBatchRows: number
-  readonly maxBatchBytes: number
-  readonly maxQueueRows: number
-  readonly maxQueueWaitMs: number
-}
+export type { BatchLimits } from './batch-former.ts'
+export type { DispatchReason } from './batch-timing.ts'
 
 /** A batch of requests, and how it left. */
 export interface WorkBatch extends Batch<Work> {
@@ -38,6 +32,9 @@ export interface WorkBatch extends Batch<Work> {
   /** By `performance.now()`. */
   readonly dispatchedMs: number
   readonly reason: DispatchReason
+  readonly notAfterMs: number
+  /** True when it was handed over while another one ran. */
+  readonly isBehind: boolean
 }
 
 /** What a batcher needs from around it. */
@@ -51,95 +48,107 @@ export interface BatcherOptions {
   readonly answer: (batch: WorkBatch, result: BatchResult) => boolean
 }
 
-interface Retry {
-  readonly group: Group
-  readonly members: readonly Work[]
+/** An executor, and when it will have done what it was given as far as is known, by `performance.now()`. */
+interface Seat {
+  readonly executor: Executor
+  freeAtMs: number
 }
 
 /** See the top of this file. */
 export class Batcher {
   readonly #options: BatcherOptions
-  #latency = new LatencyModel()
-  readonly #executors: Executor[] = []
-  readonly #queue = new WorkQueue()
-  readonly #retries: Retry[] = []
-  readonly #counts = { batches: 0, rows: 0, expired: 0, cancelled: 0, shed: 0 }
+  readonly #former: BatchFormer
+  readonly #seats: Seat[] = []
+  readonly #counts = { batches: 0, rows: 0, executedAfterDeadline: 0 }
   #running = 0
-  #runningRows = 0
   #isPlanned = false
-  #takesRows = true
+  #isDraining = false
+  #holdTimer: NodeJS.Timeout | undefined
   #whenIdle: (() => void)[] = []
 
   constructor(options: BatcherOptions) {
     this.#options = options
+    this.#former = new BatchFormer(options.model, options.limits)
   }
 
   get counts(): WorkCounts {
-    return { ...this.#counts, queued: this.#queue.requests }
+    return { ...this.#counts, ...this.#former.counts, queued: this.#former.queued }
   }
 
   /** Takes a request, or fails it at once. */
   offer(work: Work): void {
-    const refused = this.#queue.requests === 0 ? undefined : this.#refuse(work)
-    if (refused !== undefined) {
-      this.#counts.shed++
-      work.fail(refused)
-      return
-    }
-    this.#queue.push(work)
-    this.#plan()
+    const moment = now()
+    this.#former.offer(
+      work,
+      moment,
+      this.#seats.map((seat) => busyMs(seat, moment)),
+    )
+    if (!this.#isPlanned) this.#plan()
   }
 
   /** An executor that is ready to run batches. */
   attach(executor: Executor): void {
-    this.#executors.push(executor)
+    this.#seats.push({ executor, freeAtMs: 0 })
     this.#plan()
   }
 
   /** Forgets how long batches take: the first run of a model is no example for the next ones. */
   relearn(): void {
-    this.#latency = new LatencyModel()
+    this.#former.relearn()
   }
 
   /** A batch was answered by its executor. */
   done(executor: Executor, batch: WorkBatch, result: BatchResult): void {
-    this.#latency.observe(batch.rows, result.computeMicros / 1000)
-    this.#ended(executor, batch)
-    this.#dispatch('next')
+    const { group, members, rows, dispatchedMs, isBehind, notAfterMs } = batch
+    if (result.beganMs !== undefined && result.beganMs > notAfterMs) this.#counts.executedAfterDeadline++
+    const wholeMs = isBehind ? undefined : performance.now() - dispatchedMs
+    this.#former.observe(group, rows, result.computeMicros / 1000, wholeMs)
+    this.#ended(executor)
+    this.#dispatch(true)
     if (!this.#options.answer(batch, result)) {
-      this.#takesRows = false
-      for (const member of batch.members) this.#retries.push({ group: batch.group, members: [member] })
+      this.#former.separate()
+      for (const member of members) this.#former.retry(group, [member])
       this.#plan()
     }
     this.#tellIdle()
   }
 
   /** The runtime refused a batch. */
-  failed(executor: Executor, batch: WorkBatch, message: string): void {
-    this.#ended(executor, batch)
-    const { members, group } = batch
+  failed(executor: Executor, { members, group }: WorkBatch, message: string): void {
+    this.#ended(executor)
     const [first] = members
     if (first !== undefined && members.length === 1) {
       first.fail(refusal.runFailed(this.#options.model, this.#options.version, message))
     } else {
       const half = members.length >> 1
-      this.#retries.push({ group, members: members.slice(0, half) }, { group, members: members.slice(half) })
+      this.#former.retry(group, members.slice(0, half))
+      this.#former.retry(group, members.slice(half))
     }
-    this.#dispatch('next')
+    this.#plan()
     this.#tellIdle()
   }
 
-  /** An executor is gone, and with it the batches that were under way. */
+  /** A batch did not run: a deadline in it passed first, or it was called back. */
+  skipped(executor: Executor, { group, members, rows }: WorkBatch): void {
+    this.#ended(executor)
+    this.#counts.batches--
+    this.#counts.rows -= rows
+    this.#former.retry(group, members)
+    this.#dispatch(true)
+    this.#tellIdle()
+  }
+
+  /** An executor is gone, and with it the batches that it had. */
   died(executor: Executor, batches: readonly WorkBatch[]): void {
-    const index = this.#executors.indexOf(executor)
-    if (index >= 0) this.#executors.splice(index, 1)
-    if (batches.length > 0) this.#options.budget.give(this.#options.threadsPerRun)
-    for (const { members, group, rows } of batches) {
-      this.#running--
-      this.#runningRows -= rows
-      for (const member of members) {
-        if (members.length > 1) this.#retries.push({ group, members: [member] })
-        else member.fail(refusal.executorDied(this.#options.model, this.#options.version))
+    const at = this.#seats.findIndex((seat) => seat.executor === executor)
+    if (at >= 0) this.#seats.splice(at, 1)
+    for (const { members, group } of batches) {
+      this.#ended(executor)
+      const [first] = members
+      if (first !== undefined && members.length === 1) {
+        first.fail(refusal.executorDied(this.#options.model, this.#options.version))
+      } else {
+        for (const member of members) this.#former.retry(group, [member])
       }
     }
     this.#plan()
@@ -148,37 +157,16 @@ export class Batcher {
 
   /** Fails everything that waits. */
   failAll(failure: () => Failure): void {
-    const waiting = [...this.#retries.splice(0).flatMap(({ members }) => members), ...this.#queue.takeAll()]
-    for (const work of waiting) work.fail(failure())
+    for (const work of this.#former.takeAll()) work.fail(failure())
     this.#tellIdle()
   }
 
-  /** Resolves when nothing waits and nothing runs. */
+  /** Resolves when nothing waits and nothing runs; from now on no batch is held back. */
   async idle(): Promise<void> {
+    this.#isDraining = true
     if (this.#isIdle()) return
+    this.#plan()
     await new Promise<void>((resolve) => this.#whenIdle.push(resolve))
-  }
-
-  #refuse(work: Work): Failure | undefined {
-    const { limits, model } = this.#options
-    const waitMs = this.#expectedWaitMs()
-    if (this.#queue.rows + work.rows > limits.maxQueueRows) {
-      return refusal.queueFull(model, `${this.#queue.rows} rows wait`, waitMs)
-    }
-    if (waitMs > limits.maxQueueWaitMs) return refusal.queueFull(model, `the wait is ${Math.round(waitMs)} ms`, waitMs)
-    if (work.deadlineMs === Number.POSITIVE_INFINITY) return undefined
-    if (waitMs + this.#latency.predict(work.rows) <= work.deadlineMs - Date.now()) return undefined
-    return refusal.queueFull(model, `the wait of ${Math.round(waitMs)} ms outlasts the deadline`, waitMs)
-  }
-
-  /** How long a request that arrives now waits before its batch begins. */
-  #expectedWaitMs(): number {
-    const { maxBatchRows } = this.#options.limits
-    const full = Math.floor(this.#queue.rows / maxBatchRows)
-    const rest = this.#queue.rows % maxBatchRows
-    const queued = full * this.#latency.predict(maxBatchRows) + (rest > 0 ? this.#latency.predict(rest) : 0)
-    const running = this.#running > 0 ? this.#latency.predict(this.#runningRows) : 0
-    return (queued + running) / Math.max(1, this.#executors.length)
   }
 
   #plan(): void {
@@ -189,88 +177,88 @@ export class Batcher {
 
   readonly #whenPlanned = (): void => {
     this.#isPlanned = false
-    this.#dispatch('idle')
+    this.#dispatch(false)
   }
 
-  readonly #whenBudget = (): void => this.#dispatch('next')
+  readonly #whenBudget = (): void => this.#dispatch(true)
 
-  #dispatch(reason: DispatchReason): void {
+  #dispatch(isNext: boolean): void {
     const { budget, threadsPerRun } = this.#options
-    while (this.#queue.requests > 0 || this.#retries.length > 0) {
-      const executor = this.#freeExecutor()
-      if (executor === undefined) return
-      const wasIdle = executor.running === 0
+    while (!this.#former.isEmpty) {
+      const seat = this.#freeSeat()
+      if (seat === undefined) return
+      const moment = now()
+      const wasIdle = seat.executor.running === 0
+      const reason = wasIdle ? this.#leaves(moment, isNext) : 'full'
+      if (reason === undefined) return
       if (wasIdle && !budget.take(threadsPerRun, this.#whenBudget)) return
-      const batch = this.#nextBatch(wasIdle ? reason : 'full')
+      const batch = this.#former.next(moment, wasIdle ? 0 : busyMs(seat, moment))
       if (batch === undefined) {
         if (wasIdle) budget.give(threadsPerRun)
         break
       }
-      this.#running++
-      this.#runningRows += batch.rows
-      this.#counts.batches++
-      this.#counts.rows += batch.rows
-      executor.run(batch)
+      this.#run(seat, batch, moment, reason)
     }
     this.#tellIdle()
   }
 
-  #freeExecutor(): Executor | undefined {
-    const isFull = this.#queue.rows >= this.#options.limits.maxBatchRows
-    let spare: Executor | undefined
-    for (const executor of this.#executors) {
-      if (executor.running === 0) return executor
-      if (isFull && executor.running < executor.slots) spare ??= executor
+  /** Why what is due leaves now; undefined when it is held back. */
+  #leaves(moment: Now, isNext: boolean): DispatchReason | undefined {
+    clearTimeout(this.#holdTimer)
+    const timing = this.#former.timing(moment, { isNext, isDraining: this.#isDraining })
+    if (timing.kind === 'leave') return timing.reason
+    this.#holdTimer = setTimeout(this.#whenPlanned, timing.forMs)
+    return undefined
+  }
+
+  #run(seat: Seat, { isRetry, expectedMs, ...formed }: FormedBatch, { ms }: Now, reason: DispatchReason): void {
+    const { executor } = seat
+    const isBehind = executor.running > 0
+    const batch: WorkBatch = { ...formed, dispatchedMs: ms, reason: isRetry ? 'retry' : reason, isBehind }
+    seat.freeAtMs = (isBehind ? Math.max(seat.freeAtMs, ms) : ms) + expectedMs
+    this.#running++
+    this.#counts.batches++
+    this.#counts.rows += batch.rows
+    executor.run(batch)
+    if (!isBehind) return
+    const withdraw = (): void => executor.withdraw(batch)
+    for (const member of batch.members) member.onCancel?.(withdraw)
+  }
+
+  /** An executor that is idle, else one that may be handed a second batch because it is full. */
+  #freeSeat(): Seat | undefined {
+    const { isFull } = this.#former
+    let spare: Seat | undefined
+    for (const seat of this.#seats) {
+      const { running, slots } = seat.executor
+      if (running === 0) return seat
+      if (isFull && running < slots) spare ??= seat
     }
     return spare
   }
 
-  #nextBatch(reason: DispatchReason): WorkBatch | undefined {
-    const { maxBatchRows, maxBatchBytes } = this.#options.limits
-    const limits = { maxRows: this.#takesRows ? maxBatchRows : 0, maxBytes: maxBatchBytes }
-    const nowMs = Date.now()
-    while (this.#queue.requests > 0 || this.#retries.length > 0) {
-      const retry = this.#retries.shift()
-      const members = retry
-        ? retry.members.filter((work) => this.#isWanted(work, 0, nowMs))
-        : this.#queue.take(limits, (work, rows) => this.#isWanted(work, rows, nowMs))
-      const group = members[0]?.group
-      if (group === undefined) continue
-      let rows = 0
-      for (const member of members) rows += member.rows
-      return { group, members, rows, dispatchedMs: performance.now(), reason: retry ? 'retry' : reason }
-    }
-    return undefined
-  }
-
-  /** Whether somebody still waits for the work and can have it in time; fails it otherwise. */
-  #isWanted(work: Work, batchRows: number, nowMs: number): boolean {
-    if (work.isCancelled) {
-      this.#counts.cancelled++
-      work.fail(refusal.cancelled())
-      return false
-    }
-    if (work.deadlineMs === Number.POSITIVE_INFINITY) return true
-    const remainingMs = work.deadlineMs - nowMs
-    if (remainingMs > 0 && remainingMs > this.#latency.predict(batchRows)) return true
-    if (remainingMs > 0) this.#latency.doubt()
-    this.#counts.expired++
-    work.fail(refusal.deadline(this.#options.model))
-    return false
-  }
-
-  #ended(executor: Executor, batch: WorkBatch): void {
+  #ended(executor: Executor): void {
     this.#running--
-    this.#runningRows -= batch.rows
-    if (executor.running === 0) this.#options.budget.give(this.#options.threadsPerRun)
+    if (executor.running > 0) return
+    const seat = this.#seats.find((one) => one.executor === executor)
+    if (seat !== undefined) seat.freeAtMs = 0
+    this.#options.budget.give(this.#options.threadsPerRun)
   }
 
   #isIdle(): boolean {
-    return this.#queue.requests === 0 && this.#retries.length === 0 && this.#running === 0
+    return this.#former.isEmpty && this.#running === 0
   }
 
   #tellIdle(): void {
     if (this.#whenIdle.length === 0 || !this.#isIdle()) return
     for (const tell of this.#whenIdle.splice(0)) tell()
   }
+}
+
+function now(): Now {
+  return { ms: performance.now(), epochMs: Date.now() }
+}
+
+function busyMs({ executor, freeAtMs }: Seat, { ms }: Now): number {
+  return executor.running === 0 ? 0 : Math.max(0.001, freeAtMs - ms)
 }

@@ -17,6 +17,8 @@ export interface WorkCounts {
   readonly cancelled: number
   /** Refused on arrival. */
   readonly shed: number
+  /** Batches whose run began after a deadline in them. Stays 0. */
+  readonly executedAfterDeadline: number
   /** Answered from the response cache, or with an equal request's answer; unset without a cache. */
   readonly cacheHits?: number
   /** Looked for in the response cache and not found. */
@@ -39,6 +41,8 @@ export interface Servable {
   readonly digest: string
   /** Bytes of its files. */
   readonly sizeBytes: number
+  /** Memory that it takes, where that is known. */
+  readonly memoryBytes?: number | undefined
   readonly signature: ModelSignature
   /** Format and runtime as `ModelMetadata` names them. */
   readonly platform: string

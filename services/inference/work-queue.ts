@@ -3,6 +3,7 @@ import type { Failure } from '@slipway/rpc'
 import type { Context } from '@slipway/telemetry'
 import type { OutputView } from './executors/executor.ts'
 import type { GroupDescription } from './executors/layout.ts'
+import { AgedShare, DEFAULT_AGEING_MS, levelOf, MAX_LEVEL, rankOf } from './priorities.ts'
 
 /** From this priority on work is done for nobody who waits: explanations of logged predictions, jobs over files. */
 export const BACKGROUND_PRIORITY = 8
@@ -28,6 +29,8 @@ export interface Work {
   /** By `performance.now()`. */
   readonly arrivedMs: number
   readonly isCancelled: boolean
+  /** Has a listener told once, if it is cancelled from now on; unset where nobody can say. */
+  onCancel?(listener: () => void): void
   /** The trace that the request belongs to; undefined when none is kept. */
   readonly trace: Context | undefined
   /** Sends what the request asked for: of each output the bytes from `starts` to `ends`. */
@@ -47,20 +50,61 @@ export interface AnswerPart {
 export interface TakeLimits {
   readonly maxRows: number
   readonly maxBytes: number
+  /** Rows that requests less urgent than its first one may add to a batch of so many. */
+  readonly lessUrgentRows: (rows: number) => number
+}
+
+/** What becomes of a request that is due: it joins the batch, it is no more, or the batch is complete without it. */
+export type Verdict = 'take' | 'drop' | 'close'
+
+/** Judges a request that would make a batch of so many rows. */
+export type Judge = (work: Work, rows: number) => Verdict
+
+/** What would run next. */
+export interface Lead {
+  readonly group: Group
+  /** The level of the request that leads. */
+  readonly level: number
+  /** Rows of its group that wait, of all levels. */
+  readonly rows: number
+  /** When the oldest of its line arrived, by `performance.now()`. */
+  readonly arrivedMs: number
+  /** No deadline of its group is earlier; epoch milliseconds. */
+  readonly deadlineMs: number
+  /** True when requests of other groups wait, too. */
+  readonly hasOthers: boolean
 }
 
 interface Line {
+  readonly level: number
   readonly works: Work[]
   head: number
 }
 
+/** The lines of one group, the most urgent level first; a line that is empty stays while the group does. */
+interface Lines {
+  readonly group: Group
+  readonly lines: Line[]
+  rows: number
+  requests: number
+  /** A lower bound; forgotten when nothing waits. */
+  deadlineMs: number
+}
+
 const COMPACT_FROM = 1024
 
-/** Requests in the order in which they arrived, a line for each group. */
+/** Requests in the order in which they are due, for each group a line of each level. */
 export class WorkQueue {
-  readonly #lines = new Map<Group, Line>()
+  readonly #groups = new Map<Group, Lines>()
+  readonly #rowsOfLevel = new Float64Array(MAX_LEVEL + 1)
+  readonly #aged = new AgedShare()
+  readonly #ageingMs: number
   #rows = 0
   #requests = 0
+
+  constructor(ageingMs = DEFAULT_AGEING_MS) {
+    this.#ageingMs = ageingMs
+  }
 
   get rows(): number {
     return this.#rows
@@ -70,74 +114,158 @@ export class WorkQueue {
     return this.#requests
   }
 
+  /** Rows that wait and are as urgent as this level, or more. */
+  rowsUpTo(level: number): number {
+    let rows = 0
+    for (let index = 1; index <= level; index++) rows += this.#rowsOfLevel[index] as number
+    return rows
+  }
+
   push(work: Work): void {
-    let line = this.#lines.get(work.group)
-    if (line === undefined) {
-      line = { works: [], head: 0 }
-      this.#lines.set(work.group, line)
+    const level = levelOf(work.priority)
+    let entry = this.#groups.get(work.group)
+    if (entry === undefined) {
+      entry = { group: work.group, lines: [], rows: 0, requests: 0, deadlineMs: Number.POSITIVE_INFINITY }
+      this.#groups.set(work.group, entry)
     }
-    line.works.push(work)
+    lineOf(entry.lines, level).works.push(work)
+    entry.rows += work.rows
+    entry.requests++
+    if (work.deadlineMs < entry.deadlineMs) entry.deadlineMs = work.deadlineMs
     this.#rows += work.rows
+    this.#rowsOfLevel[level] = (this.#rowsOfLevel[level] as number) + work.rows
     this.#requests++
   }
 
+  /** What `take` would begin with; undefined when nothing waits. */
+  lead(): Lead | undefined {
+    const { entry, line } = this.#choose() ?? {}
+    const first = line?.works[line.head]
+    if (entry === undefined || line === undefined || first === undefined) return undefined
+    const { group, rows, requests, deadlineMs } = entry
+    const hasOthers = requests < this.#requests
+    return { group, level: line.level, rows, arrivedMs: first.arrivedMs, deadlineMs, hasOthers }
+  }
+
   /**
-   * Takes requests of the group whose first has waited longest, as many as the limits allow and at least one. `isWanted`
-   * is asked of each, with the rows that the batch would have, and drops those that are not; so the answer can be empty.
+   * Takes requests of the group that is due, as many as the limits and the judge allow. All may be dropped, so the answer can be
+   * empty.
    */
-  take(limits: TakeLimits, isWanted: (work: Work, rows: number) => boolean): Work[] {
-    const members: Work[] = []
-    const [group, line] = this.#oldest() ?? []
-    if (group === undefined || line === undefined) return members
-    let rows = 0
-    let bytes = 0
-    while (line.head < line.works.length) {
-      const work = line.works[line.head] as Work
-      if (members.length > 0 && (rows + work.rows > limits.maxRows || bytes + work.bytes.length > limits.maxBytes))
-        break
-      line.head++
-      this.#rows -= work.rows
-      this.#requests--
-      if (!isWanted(work, rows + work.rows)) continue
-      members.push(work)
-      rows += work.rows
-      bytes += work.bytes.length
-      if (!group.batchable || work.rows === 0) break
+  take(limits: TakeLimits, judge: Judge): Work[] {
+    const chosen = this.#choose()
+    if (chosen === undefined) return []
+    const { entry, line: lead, urgentLevel } = chosen
+    const batch: Taking = { members: [], rows: 0, bytes: 0 }
+    let isOpen = this.#fill(batch, entry, lead, limits, judge)
+    for (const line of entry.lines) {
+      if (!isOpen) break
+      if (line === lead || line.head === line.works.length) continue
+      const room = line.level > lead.level ? batch.rows + limits.lessUrgentRows(batch.rows) : limits.maxRows
+      isOpen = this.#fill(batch, entry, line, { ...limits, maxRows: Math.min(limits.maxRows, room) }, judge)
     }
-    this.#compact(group, line)
-    return members
+    if (urgentLevel < lead.level) this.#aged.took(batch.rows, true)
+    else if (this.#rows > this.rowsUpTo(lead.level)) this.#aged.took(batch.rows, false)
+    this.#tidy(entry)
+    return batch.members
   }
 
   /** Takes everything. */
   takeAll(): Work[] {
-    const works = [...this.#lines.values()].flatMap(({ works: line, head }) => line.slice(head))
-    this.#lines.clear()
+    const works = [...this.#groups.values()].flatMap(({ lines }) =>
+      lines.flatMap(({ works: line, head }) => line.slice(head)),
+    )
+    this.#groups.clear()
+    this.#rowsOfLevel.fill(0)
     this.#rows = 0
     this.#requests = 0
     return works
   }
 
-  #oldest(): [Group, Line] | undefined {
-    let oldest: [Group, Line] | undefined
-    let arrivedMs = Number.POSITIVE_INFINITY
-    for (const entry of this.#lines) {
-      const first = entry[1].works[entry[1].head]
-      if (first === undefined || first.arrivedMs >= arrivedMs) continue
-      oldest = entry
-      arrivedMs = first.arrivedMs
+  /** Takes from one line until the batch is full (false) or the line is empty (true). */
+  #fill(batch: Taking, entry: Lines, line: Line, limits: TakeLimits, judge: Judge): boolean {
+    const { members } = batch
+    while (line.head < line.works.length) {
+      const work = line.works[line.head] as Work
+      const isOver = batch.rows + work.rows > limits.maxRows || batch.bytes + work.bytes.length > limits.maxBytes
+      if (members.length > 0 && isOver) return false
+      const verdict = judge(work, batch.rows + work.rows)
+      if (verdict === 'close') return false
+      line.head++
+      entry.rows -= work.rows
+      entry.requests--
+      this.#rows -= work.rows
+      this.#rowsOfLevel[line.level] = (this.#rowsOfLevel[line.level] as number) - work.rows
+      this.#requests--
+      if (verdict === 'drop') continue
+      members.push(work)
+      batch.rows += work.rows
+      batch.bytes += work.bytes.length
+      if (!entry.group.batchable || work.rows === 0) return false
     }
-    return oldest
+    return true
   }
 
-  #compact(group: Group, line: Line): void {
-    if (line.head === line.works.length) {
-      // A line that is empty is kept while it is the only one, which spares making it anew for each batch.
-      line.works.length = 0
-      line.head = 0
-      if (this.#lines.size > 1) this.#lines.delete(group)
-    } else if (line.head > COMPACT_FROM && line.head * 2 > line.works.length) {
-      line.works.splice(0, line.head)
-      line.head = 0
+  /** The line that is due: the one of the smallest rank, unless it would go before more urgent ones and its share is used up. */
+  #choose(): { readonly entry: Lines; readonly line: Line; readonly urgentLevel: number } | undefined {
+    let due: { entry: Lines; line: Line } | undefined
+    let urgent: { entry: Lines; line: Line } | undefined
+    let dueRank = Number.POSITIVE_INFINITY
+    let urgentMs = Number.POSITIVE_INFINITY
+    for (const entry of this.#groups.values()) {
+      for (const line of entry.lines) {
+        const first = line.works[line.head]
+        if (first === undefined) continue
+        const rank = rankOf(line.level, first.arrivedMs, this.#ageingMs)
+        if (rank < dueRank) {
+          due = { entry, line }
+          dueRank = rank
+        }
+        const isMoreUrgent = urgent === undefined || line.level < urgent.line.level
+        if (isMoreUrgent || (line.level === urgent?.line.level && first.arrivedMs < urgentMs)) {
+          urgent = { entry, line }
+          urgentMs = first.arrivedMs
+        }
+      }
     }
+    if (due === undefined || urgent === undefined) return undefined
+    const chosen = due.line.level > urgent.line.level && !this.#aged.isOpen ? urgent : due
+    return { ...chosen, urgentLevel: urgent.line.level }
+  }
+
+  #tidy(entry: Lines): void {
+    if (entry.requests === 0) {
+      entry.deadlineMs = Number.POSITIVE_INFINITY
+      // Empty lines are kept while they are the only ones, which spares making them anew for each batch.
+      if (this.#groups.size > 1) this.#groups.delete(entry.group)
+    }
+    for (const line of entry.lines) compact(line)
+  }
+}
+
+interface Taking {
+  readonly members: Work[]
+  rows: number
+  bytes: number
+}
+
+function lineOf(lines: Line[], level: number): Line {
+  let at = 0
+  for (; at < lines.length; at++) {
+    const line = lines[at] as Line
+    if (line.level === level) return line
+    if (line.level > level) break
+  }
+  const line = { level, works: [], head: 0 }
+  lines.splice(at, 0, line)
+  return line
+}
+
+function compact(line: Line): void {
+  if (line.head === line.works.length) {
+    line.works.length = 0
+    line.head = 0
+  } else if (line.head > COMPACT_FROM && line.head * 2 > line.works.length) {
+    line.works.splice(0, line.head)
+    line.head = 0
   }
 }

@@ -1,0 +1,21 @@
+/** How long a request that arrives would wait, by which it is taken or refused. Pure. */
+
+import type { RunCost } from './latency-model.ts'
+
+/** What is before a request. */
+export interface Backlog {
+  /** Rows that go before it. */
+  readonly rows: number
+  /** The most rows of one batch. */
+  readonly batchRows: number
+  /** Time until each executor has done what it was given. */
+  readonly busyMs: readonly number[]
+  readonly cost: RunCost
+}
+
+/** The time until a request's batch begins: all that is before it, shared by the executors. */
+export function expectedWaitMs({ rows, batchRows, busyMs, cost: { fixedMs, perRowMs } }: Backlog): number {
+  let beforeMs = Math.ceil(rows / batchRows) * fixedMs + rows * perRowMs
+  for (const ms of busyMs) beforeMs += ms
+  return beforeMs / Math.max(1, busyMs.length)
+}

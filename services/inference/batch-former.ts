@@ -1,0 +1,244 @@
+/**
+ * What waits for one version, and which batches are made of it. It fails requests that cannot be had any more, and else only decides:
+ * it knows no executor and no clock, so that a test can play both.
+ */
+import type { Failure } from '@slipway/rpc'
+import { expectedWaitMs } from './admission.ts'
+import { type Timing, timeBatch } from './batch-timing.ts'
+import { GroupLatency } from './group-latency.ts'
+import { lessUrgentRows, levelOf, MAX_LEVEL, POLITE_MS, politeRows } from './priorities.ts'
+import { refusal } from './refusals.ts'
+import { type Group, type Judge, type Lead, type Work, WorkQueue } from './work-queue.ts'
+
+/** Bounds of one version's queue and batches. */
+export interface BatchLimits {
+  readonly maxBatchRows: number
+  readonly maxBatchBytes: number
+  readonly maxQueueRows: number
+  readonly maxQueueWaitMs: number
+  /** How long a batch is held back for more requests; 0 when unset. */
+  readonly delayMs?: number | undefined
+  /** A batch of so many rows is not held back; `maxBatchRows` when unset. */
+  readonly preferredBatchRows?: number | undefined
+  /** Time from arrival to answer that 99 of 100 requests should meet; batches are as large as it allows. None when unset. */
+  readonly latencyObjectiveMs?: number | undefined
+}
+
+/** One moment by two clocks: `performance.now()`, and epoch milliseconds. */
+export interface Now {
+  readonly ms: number
+  readonly epochMs: number
+}
+
+/** Requests that run together. */
+export interface FormedBatch {
+  readonly group: Group
+  readonly members: readonly Work[]
+  readonly rows: number
+  /** The earliest deadline in it, epoch milliseconds. */
+  readonly notAfterMs: number
+  /** How long it will run, as far as is known. */
+  readonly expectedMs: number
+  readonly isRetry: boolean
+}
+
+interface Retry {
+  readonly group: Group
+  readonly members: readonly Work[]
+}
+
+const OVERHEAD_WEIGHT = 0.05
+
+/** See the top of this file. */
+export class BatchFormer {
+  readonly counts = { expired: 0, cancelled: 0, shed: 0 }
+  readonly #model: string
+  readonly #limits: BatchLimits
+  readonly #latency: GroupLatency
+  readonly #queue = new WorkQueue()
+  readonly #retries: Retry[] = []
+  /** When the last request of each level came. */
+  readonly #lastMs = new Float64Array(MAX_LEVEL + 1).fill(Number.NEGATIVE_INFINITY)
+  /** What a batch takes beyond its run: the way to its executor and back. */
+  #overheadMs = 0
+  #takesRows = true
+
+  constructor(model: string, limits: BatchLimits) {
+    this.#model = model
+    this.#limits = limits
+    const { maxBatchRows: maxRows, latencyObjectiveMs: objectiveMs = Number.POSITIVE_INFINITY } = limits
+    this.#latency = new GroupLatency({ maxRows, objectiveMs })
+  }
+
+  get isEmpty(): boolean {
+    return this.#queue.requests === 0 && this.#retries.length === 0
+  }
+
+  /** Requests that wait. */
+  get queued(): number {
+    return this.#queue.requests
+  }
+
+  /** True when what is due would fill a batch. */
+  get isFull(): boolean {
+    const lead = this.#queue.lead()
+    return lead !== undefined && lead.rows >= this.#latency.maxRows(lead.group)
+  }
+
+  /** Takes a request, or fails it at once. `busyMs`: time until each executor has done what it was given. */
+  offer(work: Work, now: Now, busyMs: readonly number[]): void {
+    const isFree = this.#queue.requests === 0 && busyMs.every((ms) => ms === 0)
+    const refused = isFree ? undefined : this.#refuse(work, now, busyMs)
+    if (refused !== undefined) {
+      this.counts.shed++
+      work.fail(refused)
+      return
+    }
+    this.#lastMs[levelOf(work.priority)] = now.ms
+    this.#queue.push(work)
+  }
+
+  /** Has requests run again, before all others. */
+  retry(group: Group, members: readonly Work[]): void {
+    this.#retries.push({ group, members })
+  }
+
+  /** From now on requests run one by one: the model does not keep rows. */
+  separate(): void {
+    this.#takesRows = false
+  }
+
+  /** Takes everything that waits. */
+  takeAll(): Work[] {
+    return [...this.#retries.splice(0).flatMap(({ members }) => members), ...this.#queue.takeAll()]
+  }
+
+  /** Whether what is due should leave for an idle executor now. */
+  timing(now: Now, { isNext, isDraining }: { readonly isNext: boolean; readonly isDraining: boolean }): Timing {
+    const lead = this.#retries.length > 0 ? undefined : this.#queue.lead()
+    if (lead === undefined) return { kind: 'leave', reason: 'retry' }
+    const { group, rows, arrivedMs, deadlineMs, hasOthers } = lead
+    const { delayMs = 0, preferredBatchRows = Number.POSITIVE_INFINITY } = this.#limits
+    return timeBatch({
+      rows,
+      enoughRows: Math.min(preferredBatchRows, this.#latency.maxRows(group)),
+      holdMs: group.batchable && this.#takesRows ? delayMs : 0,
+      waitedMs: now.ms - arrivedMs,
+      slackMs: deadlineMs - now.epochMs - this.#latency.predict(group, rows) - 2 * this.#overheadMs,
+      hasOthers,
+      isDraining,
+      isNext,
+    })
+  }
+
+  /** Makes the batch that is due, to begin after so long; undefined when nothing that waits can be had any more. */
+  next(now: Now, beginsInMs: number): FormedBatch | undefined {
+    while (!this.isEmpty) {
+      const retry = this.#retries.shift()
+      const batch = retry === undefined ? this.#fresh(now, beginsInMs) : this.#again(retry, now)
+      if (batch !== undefined) return batch
+    }
+    return undefined
+  }
+
+  /** A batch ran for so long; with the way there and back, if it did not wait for another one, it took so long. */
+  observe(group: Group, rows: number, runMs: number, wholeMs: number | undefined): void {
+    this.#latency.observe(group, rows, runMs)
+    if (wholeMs === undefined) return
+    this.#overheadMs += (Math.max(0, wholeMs - runMs) - this.#overheadMs) * OVERHEAD_WEIGHT
+  }
+
+  /** Forgets how long batches take: the first run of a model is no example for the next ones. */
+  relearn(): void {
+    this.#latency.forget()
+    this.#overheadMs = 0
+  }
+
+  #refuse(work: Work, now: Now, busyMs: readonly number[]): Failure | undefined {
+    const { group, rows, deadlineMs, priority } = work
+    const before = this.#queue.rowsUpTo(levelOf(priority))
+    const batchRows = this.#latency.maxRows(group)
+    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, cost: this.#latency.model(group).cost })
+    if (before > 0 && before + rows > this.#limits.maxQueueRows)
+      return refusal.queueFull(this.#model, `${before} rows wait`, waitMs)
+    if (waitMs > this.#limits.maxQueueWaitMs)
+      return refusal.queueFull(this.#model, `the wait is ${Math.round(waitMs)} ms`, waitMs)
+    if (deadlineMs === Number.POSITIVE_INFINITY) return undefined
+    if (waitMs + this.#latency.predict(group, rows) + this.#overheadMs <= deadlineMs - now.epochMs) return undefined
+    return refusal.queueFull(this.#model, `the wait of ${Math.round(waitMs)} ms outlasts the deadline`, waitMs)
+  }
+
+  #fresh(now: Now, beginsInMs: number): FormedBatch | undefined {
+    const lead = this.#queue.lead()
+    if (lead === undefined) return undefined
+    const { group } = lead
+    const { cost } = this.#latency.model(group)
+    const limits = {
+      maxRows: this.#takesRows ? this.#maxRows(lead, now.ms) : 0,
+      maxBytes: this.#limits.maxBatchBytes,
+      lessUrgentRows: (rows: number) => lessUrgentRows(cost, rows),
+    }
+    const judging = this.#judge(group, now, beginsInMs)
+    const members = this.#queue.take(limits, judging.judge)
+    return this.#formed(group, members, judging.earliestMs(), false)
+  }
+
+  #again({ group, members }: Retry, now: Now): FormedBatch | undefined {
+    const wanted = members.filter((work) => this.#isWanted(work, now))
+    return this.#formed(group, wanted, Math.min(...wanted.map(({ deadlineMs }) => deadlineMs)), true)
+  }
+
+  #formed(group: Group, members: readonly Work[], notAfterMs: number, isRetry: boolean): FormedBatch | undefined {
+    if (members.length === 0) return undefined
+    let rows = 0
+    for (const member of members) rows += member.rows
+    return { group, members, rows, notAfterMs, expectedMs: this.#latency.predict(group, rows), isRetry }
+  }
+
+  /** Less urgent requests leave room for more urgent ones while there are such. */
+  #maxRows({ group, level }: Lead, nowMs: number): number {
+    const maxRows = this.#latency.maxRows(group)
+    for (let urgent = 1; urgent < level; urgent++) {
+      if (nowMs - (this.#lastMs[urgent] as number) < POLITE_MS)
+        return Math.min(maxRows, politeRows(this.#latency.model(group).cost))
+    }
+    return maxRows
+  }
+
+  /** Takes who can have the answer in time, as long as nobody in the batch is made late by it. */
+  #judge(group: Group, now: Now, beginsInMs: number): { readonly judge: Judge; earliestMs(): number } {
+    const readyMs = now.epochMs + beginsInMs + this.#overheadMs
+    let earliestMs = Number.POSITIVE_INFINITY
+    const judge: Judge = (work, rows) => {
+      if (!this.#isWanted(work, now)) return 'drop'
+      if (work.deadlineMs === earliestMs && earliestMs === Number.POSITIVE_INFINITY) return 'take'
+      const endMs = readyMs + this.#latency.predict(group, rows)
+      if (endMs > earliestMs) return 'close'
+      if (endMs > work.deadlineMs) {
+        this.#latency.doubt(group)
+        this.#expire(work)
+        return 'drop'
+      }
+      earliestMs = Math.min(earliestMs, work.deadlineMs)
+      return 'take'
+    }
+    return { judge, earliestMs: () => earliestMs }
+  }
+
+  /** Whether somebody still waits for the work; fails it otherwise. */
+  #isWanted(work: Work, now: Now): boolean {
+    if (work.deadlineMs <= now.epochMs) {
+      this.#expire(work)
+      return false
+    }
+    if (!work.isCancelled) return true
+    this.counts.cancelled++
+    work.fail(refusal.cancelled())
+    return false
+  }
+
+  #expire(work: Work): void {
+    this.counts.expired++
+    work.fail(refusal.deadline(this.#model))
+  }
+}
