@@ -14,6 +14,7 @@ export interface AdapterRule {
 export const adapters: readonly AdapterRule[] = [
   { name: /^@grpc\//, in: [/^libs\/rpc\//, /^bench\//], tests: true },
   { name: /^@bufbuild\/protovalidate$/, in: [/^libs\/rpc\//] },
+  { name: /^@bufbuild\/cel/, in: [/^libs\/pipelines\//] },
   { name: /^@connectrpc\//, in: [], tests: true },
   { name: /^kafkajs$/, in: [/^libs\/events\/kafka[\w-]*\.ts$/], tests: true },
   { name: /^kysely$/, in: [/^libs\/storage\//, /^services\/[\w-]+\/([\w-]+\/)?[\w-]+\.ts$/], types: true },

@@ -1,0 +1,133 @@
+/** A CEL expression, from its text to its value in a row. */
+import { type CelInput, type CelValue, isCelError, parse, plan } from '@bufbuild/cel'
+import type { Expr } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js'
+import { type Bound, boundOf, ONE, type Size } from './cost.ts'
+import { ExpressionError } from './expression-error.ts'
+import { environment } from './functions.ts'
+import { foldConstants, gatherInPlace, parts } from './rewrite.ts'
+import { checkTypes, type Reference, type Scope } from './type-check.ts'
+import type { ValueType } from './value-type.ts'
+
+/** Longest text of an expression. */
+export const MAX_EXPRESSION_CHARACTERS = 16_384
+/** Deepest nesting of brackets of all kinds, which the parser follows by calling itself. */
+export const MAX_EXPRESSION_DEPTH = 64
+/** What evaluating expressions for one row may cost, in units of `cost.ts`: a few milliseconds at the most. */
+export const MAX_ROW_COST = 20_000
+/** Largest text, list or map that an expression may make, in characters or elements. */
+export const MAX_VALUE_SIZE = 65_536
+
+/** An expression that was checked. */
+export interface Expression {
+  readonly type: ValueType
+  /** The tensors that it reads, in the order in which `evaluate` takes their values. */
+  readonly references: readonly Reference[]
+  /** What a row costs at most, given how large the values of the references are. Throws an ExpressionError beyond the limits. */
+  cost(sizes: readonly Size[]): number
+  /** Its value, given those of the references. Throws an ExpressionError, whose text holds no value of the row. */
+  evaluate(values: readonly CelInput[]): CelValue
+}
+
+/** Parses and checks an expression. Throws an ExpressionError that says what is wrong with it. */
+export function compileExpression(text: string, scope: Scope): Expression {
+  const expression = parseText(text)
+  const { type, references } = checkTypes(expression, scope)
+  gatherInPlace(expression)
+  const sizes = new Map<string, Size>()
+  const bindings: Record<string, CelInput> = {}
+  for (const [variable, literal] of foldConstants(expression)) {
+    const value = plan(environment, literal)({})
+    if (isCelError(value)) throw new ExpressionError(value.message)
+    bindings[variable] = value
+    sizes.set(variable, boundOf(literal, new Map()))
+  }
+  const run = plan(environment, expression)
+  const variables = references.map(({ variable }) => variable)
+  return {
+    type,
+    references,
+    cost: (given) => {
+      for (const [index, variable] of variables.entries()) sizes.set(variable, given[index] ?? ONE)
+      return checkBound(boundOf(expression, sizes))
+    },
+    evaluate: (values) => {
+      for (let index = 0; index < variables.length; index++) {
+        bindings[variables[index] as string] = values[index] as CelInput
+      }
+      const value = run(bindings)
+      if (isCelError(value)) throw new ExpressionError(reasonOf(value.message))
+      return value
+    },
+  }
+}
+
+/** The names that an expression uses and does not bind itself; none when it cannot be parsed. */
+export function freeNames(text: string): ReadonlySet<string> {
+  const names = new Set<string>()
+  try {
+    gatherNames(parseText(text), new Set(), names)
+  } catch (error) {
+    if (!(error instanceof ExpressionError)) throw error
+  }
+  return names
+}
+
+function gatherNames(expression: Expr, bound: ReadonlySet<string>, names: Set<string>): void {
+  const { exprKind: kind } = expression
+  if (kind.case === 'identExpr' && !bound.has(kind.value.name)) names.add(kind.value.name)
+  const isLoop = kind.case === 'comprehensionExpr'
+  const within = isLoop ? new Set([...bound, kind.value.iterVar, kind.value.accuVar]) : bound
+  for (const part of parts(expression)) {
+    gatherNames(part, isLoop && part === kind.value.iterRange ? bound : within, names)
+  }
+}
+
+function parseText(text: string): Expr {
+  if (text.length > MAX_EXPRESSION_CHARACTERS) {
+    throw new ExpressionError(`it has ${text.length} characters, at most ${MAX_EXPRESSION_CHARACTERS} are allowed`)
+  }
+  if (nesting(text) > MAX_EXPRESSION_DEPTH) {
+    throw new ExpressionError(`its brackets are nested more than ${MAX_EXPRESSION_DEPTH} deep`)
+  }
+  try {
+    return parse(text).expr
+  } catch (cause) {
+    throw new ExpressionError(`it cannot be parsed: ${(cause as Error).message}`, { cause })
+  }
+}
+
+function nesting(text: string): number {
+  let depth = 0
+  let deepest = 0
+  for (const character of text) {
+    if ('([{'.includes(character)) deepest = Math.max(deepest, ++depth)
+    else if (')]}'.includes(character)) depth--
+  }
+  return deepest
+}
+
+function checkBound({ cost, size }: Bound): number {
+  if (cost > MAX_ROW_COST) {
+    throw new ExpressionError(`a row may cost ${Math.ceil(cost)} steps, at most ${MAX_ROW_COST} are allowed`)
+  }
+  if (size > MAX_VALUE_SIZE) {
+    throw new ExpressionError(`its value may have a size of ${Math.ceil(size)}, at most ${MAX_VALUE_SIZE} is allowed`)
+  }
+  return cost
+}
+
+const REASONS: readonly (readonly [RegExp, string])[] = [
+  [/divide by zero|modulus by zero/, 'division by zero'],
+  [/overflow|out of range/, 'a number that does not fit'],
+  [/out of bounds|invalid index/, 'an index beyond the end'],
+  [/field not found|no such key/, 'a key that is not in the map'],
+  [/no matching overload/, 'values of types that do not go together'],
+  [/empty list/, 'an empty list'],
+  [/convert|parse|syntax/i, 'a text that cannot be converted'],
+]
+
+/** What went wrong, without the value with which it did: values of a row stay out of errors and logs. */
+function reasonOf(message: string): string {
+  const [, reason] = REASONS.find(([pattern]) => pattern.test(message)) ?? []
+  return reason ?? 'it has no value'
+}

@@ -1,0 +1,15 @@
+/** Pipelines: graphs of models and expressions that answer as one version. Checked and evaluated here, run by whoever serves. */
+export {
+  type CheckedExpressionStep,
+  type CheckedModelStep,
+  type CheckedPipeline,
+  type CheckedStep,
+  checkPipeline,
+  modelKey,
+} from './check.ts'
+export { type Expression, MAX_ROW_COST } from './expression.ts'
+export { ExpressionError } from './expression-error.ts'
+export { invalidPipeline, MAX_PIPELINE_BYTES, PIPELINE_FILE, readPipeline } from './read.ts'
+export { INPUT, neededBy, type TensorName, tensorText } from './references.ts'
+export type { CompiledBranch, CompiledOutput, Signature } from './step-check.ts'
+export { type Rows, rowsOf, type Tensor, TensorBuilder } from './tensor.ts'
