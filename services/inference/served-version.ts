@@ -20,6 +20,8 @@ const PLATFORM = 'onnxruntime_onnx'
 /** How versions are run. */
 export interface RunOptions {
   readonly limits: BatchLimits
+  /** The limits of one model, where they differ. */
+  readonly limitsOf?: (model: string) => BatchLimits
   readonly budget: ThreadBudget
   readonly startExecutor: StartExecutor
   readonly executorsPerVersion: number
@@ -72,7 +74,7 @@ export class ServedVersion implements Servable {
     this.batcher = new Batcher({
       model: verified.model,
       version: verified.number,
-      limits: options.limits,
+      limits: options.limitsOf?.(verified.model) ?? options.limits,
       budget: options.budget,
       threadsPerRun: options.intraOpThreads,
       answer: (batch, result) => {

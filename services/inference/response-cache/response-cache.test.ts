@@ -23,7 +23,7 @@ class HeldVersion implements Servable {
   readonly sizeBytes = 1
   readonly platform = 'held'
   readonly isQuarantined = false
-  readonly counts = { queued: 0, batches: 0, rows: 0, expired: 0, cancelled: 0, shed: 0 }
+  readonly counts = { queued: 0, batches: 0, rows: 0, expired: 0, cancelled: 0, shed: 0, executedAfterDeadline: 0 }
   readonly signature = describeSignature(
     [
       { name: 'a', datatype: 'UINT8', shape: [-1, -1] },
