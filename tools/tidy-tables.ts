@@ -20,7 +20,13 @@ export const adapters: readonly AdapterRule[] = [
   { name: /^kysely$/, in: [/^libs\/storage\//, /^services\/[\w-]+\/([\w-]+\/)?[\w-]+\.ts$/], types: true },
   {
     name: /^@duckdb\//,
-    in: [/^services\/feature-store\//, /^examples\/flights\//, /^libs\/models\/parquet\.ts$/],
+    in: [
+      /^services\/feature-store\//,
+      /^services\/inference\/batch-jobs\//,
+      /^examples\/flights\//,
+      /^libs\/models\/parquet\.ts$/,
+      /^bench\/batch-[\w-]+\.ts$/,
+    ],
     tests: true,
   },
   { name: /^onnxruntime-node$/, in: [/^services\/inference\//, /^bench\//], tests: true },
