@@ -23,5 +23,5 @@ export {
 export type { RawClientStream } from './raw-client-stream.ts'
 export { defaultRetryPolicy, type RetryPolicy } from './retry.ts'
 export { createServer, type RpcServer, type ServerOptions } from './server.ts'
-export { type ClientTls, readTlsFiles, type ServerTls, type TlsFiles } from './tls.ts'
+export { type ClientTls, isLoopback, readTlsFiles, type ServerTls, type TlsFiles } from './tls.ts'
 export { violationsOf } from './validation.ts'

@@ -1,0 +1,200 @@
+/**
+ * The Open Inference Protocol over HTTP/1.1.
+ *
+ * 1. A prediction goes the way of a unary gRPC call: same message, same checks, same queue. Only its form differs.
+ * 2. While it stops, connections are refused, and calls in flight finish or are told that the server is stopping.
+ * 3. What a request may be, hold and take is bounded by `HttpLimits`.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { Code, Failure, isLoopback, type ServerTls } from '@slipway/rpc'
+import { context } from '@slipway/telemetry'
+import type { Inference } from '../infer.ts'
+import type { ModelTable } from '../model-table.ts'
+import type { DescribingHandlers } from '../service.ts'
+import { HeldBytes, type HeldShare, readBody } from './body.ts'
+import { answerBrokenRequests } from './broken-requests.ts'
+import { HttpCall } from './call.ts'
+import { httpRefusal } from './failures.ts'
+import { checkJsonForm, writeInferAnswer } from './infer-answer.ts'
+import { type AnswerForm, HEADER_LENGTH, readInferRequest } from './infer-request.ts'
+import { objectOf, parseJson } from './json-text.ts'
+import { defaultHttpLimits, type HttpLimits } from './limits.ts'
+import { findRoute, type PathNames, type Route } from './routes.ts'
+import { type HttpCallRecord, isServersFault, recordHttpCall } from './telemetry.ts'
+
+/** How an HTTP server is made. */
+export interface HttpServerOptions {
+  readonly models: ModelTable
+  readonly inference: Inference
+  readonly describing: DescribingHandlers
+  /** Where to listen; port 0 is any free one. */
+  readonly listen: { readonly host: string; readonly port: number }
+  /** Without it the server speaks plain text, which it does on loopback only. */
+  readonly tls?: ServerTls | undefined
+  /** Says that a service mesh encrypts: plain text is then allowed on any host. */
+  readonly behindMesh?: boolean
+  readonly limits?: Partial<HttpLimits>
+  /** Hears of every failure that is the server's fault, with its cause. */
+  readonly onError?: (failure: Failure, context: { readonly method: string }) => void
+}
+
+/** A server of the protocol over HTTP. */
+export interface HttpServer {
+  /** Listens; resolves with where. */
+  start(): Promise<{ readonly address: string }>
+  /** Stops as promised above; after `graceMs` everything ends. Resolves when the port and all connections are closed. */
+  stop(options?: { readonly graceMs?: number }): Promise<void>
+}
+
+/** How long the last bytes of an ended call may take to leave. */
+const LAST_BYTES_MS = 100
+/** How often connections are looked at that are too slow. */
+const CHECK_CONNECTIONS_MS = 1000
+
+/** Makes a server. Throws when it would speak plain text beyond loopback. */
+export function createHttpServer(options: HttpServerOptions): HttpServer {
+  if (options.tls === undefined && options.behindMesh !== true && !isLoopback(options.listen.host)) {
+    const message = `plain text is for loopback: listening on ${options.listen.host} needs TLS, or a mesh that encrypts`
+    throw new Failure(Code.FAILED_PRECONDITION, 'PLAIN_TEXT_REFUSED', message)
+  }
+  return new InferenceHttpServer(options)
+}
+
+class InferenceHttpServer implements HttpServer {
+  readonly #options: HttpServerOptions
+  readonly #limits: HttpLimits
+  readonly #server: Server
+  readonly #calls = new Set<HttpCall>()
+  readonly #held: HeldBytes
+  #stopped: Promise<void> | undefined
+
+  constructor(options: HttpServerOptions) {
+    this.#options = options
+    this.#limits = { ...defaultHttpLimits, ...options.limits }
+    this.#held = new HeldBytes(this.#limits.maxHeldBytes)
+    this.#server = open(options.tls, this.#limits)
+    this.#server.on('request', (request, response) => void this.#serve(request, response))
+    this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+      // A body that will not be taken is not asked for.
+      if (Number(request.headers['content-length'] ?? 0) <= this.#limits.maxRequestBytes) response.writeContinue()
+      void this.#serve(request, response)
+    })
+    answerBrokenRequests(this.#server)
+  }
+
+  start(): Promise<{ readonly address: string }> {
+    const { host, port } = this.#options.listen
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject)
+      this.#server.listen({ host, port }, () => {
+        this.#server.off('error', reject)
+        const { port: bound } = this.#server.address() as AddressInfo
+        resolve({ address: host.includes(':') ? `[${host}]:${bound}` : `${host}:${bound}` })
+      })
+    })
+  }
+
+  stop({ graceMs = this.#limits.drainGraceMs }: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#stopped ??= this.#stop(graceMs)
+    return this.#stopped
+  }
+
+  async #stop(graceMs: number): Promise<void> {
+    if (!this.#server.listening) return
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    let last: NodeJS.Timeout | undefined
+    const grace = setTimeout(() => {
+      for (const call of this.#calls) call.cut()
+      last = setTimeout(() => this.#server.closeAllConnections(), LAST_BYTES_MS)
+    }, graceMs)
+    await closed
+    clearTimeout(grace)
+    clearTimeout(last)
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const held = this.#held.share()
+    let record: HttpCallRecord | undefined
+    let method = 'unknown'
+    const call = new HttpCall(request, response, {
+      limits: this.#limits,
+      isStopping: () => this.#stopped !== undefined,
+      onSettled: (failure) => {
+        record?.end(failure)
+        if (failure !== undefined && isServersFault(failure)) this.#options.onError?.(failure, { method })
+      },
+      onClosed: () => {
+        held.release()
+        this.#calls.delete(call)
+      },
+    })
+    this.#calls.add(call)
+    try {
+      if (request.method === 'POST' && isCrossSite(request)) throw httpRefusal.crossSite()
+      const { route, names } = findRoute(request.method ?? '', request.url ?? '')
+      method = route.call
+      record = recordHttpCall(method, call.header('traceparent'))
+      if (record === undefined) await this.#answer(call, request, route, names, held)
+      else await context.with(record.context, () => this.#answer(call, request, route, names, held))
+    } catch (error) {
+      call.fail(error)
+    }
+  }
+
+  async #answer(call: HttpCall, request: IncomingMessage, route: Route, names: PathNames, held: HeldShare) {
+    const body = route.verb === 'POST' ? await readBody(request, this.#limits, held) : undefined
+    if (route.kind === 'infer') {
+      this.#infer(call, names, body ?? Buffer.alloc(0))
+      return
+    }
+    const question = body === undefined || body.length === 0 ? {} : objectOf(parseJson(body))
+    if (question === undefined) throw httpRefusal.badBody('the body is not a JSON object')
+    const { status, json } = await route.answer(this.#options.describing, names, question)
+    call.say(status, json === undefined ? undefined : JSON.stringify(json))
+  }
+
+  #infer(call: HttpCall, names: PathNames, body: Buffer): void {
+    const { maxJsonBytes } = this.#limits
+    const request = readInferRequest(names, body, call.header(HEADER_LENGTH), maxJsonBytes)
+    this.#refuseUnwritable(names, request.outputs, request.form)
+    call.expect(names.model, request.timeoutMicros, (message) => writeInferAnswer(message, request.form, this.#limits))
+    this.#options.inference.unary(request.message, call)
+  }
+
+  /** What could not be written is not computed, where that can be seen before: of a version that is there. */
+  #refuseUnwritable({ model, version }: PathNames, outputs: readonly string[], form: AnswerForm): void {
+    if (!this.#options.models.isReady(model, version)) return
+    const { signature } = this.#options.models.resolve(model, version)
+    const wanted = signature.outputs.filter(({ name }) => outputs.length === 0 || outputs.includes(name))
+    checkJsonForm(wanted, form)
+  }
+}
+
+/** Browsers say so of themselves; without this any page could have a server on the reader's machine unload its models. */
+function isCrossSite({ headers }: IncomingMessage): boolean {
+  return headers['sec-fetch-site'] === 'cross-site' || headers['sec-fetch-site'] === 'same-site'
+}
+
+function open(tls: ServerTls | undefined, limits: HttpLimits): Server {
+  const options: ServerOptions = {
+    maxHeaderSize: limits.maxHeaderBytes,
+    headersTimeout: Math.min(limits.headerTimeoutMs, limits.requestTimeoutMs),
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.keepAliveMs,
+    connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
+    noDelay: true,
+  }
+  const server = tls === undefined ? createServer(options) : createTlsServer({ ...options, ...tlsOptions(tls) })
+  server.maxConnections = limits.maxConnections
+  return server
+}
+
+function tlsOptions({ certificate, key, clientAuthorities }: ServerTls) {
+  return {
+    cert: certificate,
+    key,
+    ...(clientAuthorities === undefined ? {} : { ca: clientAuthorities, requestCert: true, rejectUnauthorized: true }),
+  }
+}
