@@ -72,6 +72,22 @@ describe.each(['lean', 'grpc-js'] as const)('an exchange on %s', (transport) => 
     expect(await answer).toMatchObject({ status: '0', chunks: [Buffer.alloc(5)] })
   })
 
+  it('says when to try again, in the trailer and in the details, and nothing when the failure does not', async () => {
+    const full = new Failure(Code.RESOURCE_EXHAUSTED, 'QUEUE_FULL', 'full', { retryAfterMs: 12.3 })
+    const wrong = new Failure(Code.INVALID_ARGUMENT, 'WRONG', 'wrong')
+    const session = await serve({ unary: (request, call) => call.fail(request.length > 0 ? full : wrong) })
+    const ask = async (text: string) => {
+      const { stream, answer } = http2Call(session, UNARY)
+      stream.end(frame(Buffer.from(text)))
+      const { metadata } = await answer
+      const details = Buffer.from(metadata['grpc-status-details-bin'] ?? '', 'base64')
+      const { retryAfterMs } = decodeStatus({ code: Code.INTERNAL, message: '', details })
+      return { status: metadata['grpc-status'], pushback: metadata['grpc-retry-pushback-ms'], retryAfterMs }
+    }
+    expect(await ask('full')).toEqual({ status: '8', pushback: '13', retryAfterMs: 12.3 })
+    expect(await ask('')).toEqual({ status: '3', pushback: undefined, retryAfterMs: undefined })
+  })
+
   it('hears the same message however it is cut into DATA frames', async () => {
     const session = await serve({})
     const { stream, answer } = http2Call(session, UNARY)

@@ -2,7 +2,7 @@ import { Metadata, type ServerDuplexStream } from '@grpc/grpc-js'
 import { Code } from './code.ts'
 import type { Exchange, ExchangeListener, Settled, Trailers } from './exchange.ts'
 import { Failure } from './failure.ts'
-import { encodeStatus, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
+import { encodeStatus, pushbackTrailer, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
 
 /** The part of an HTTP/2 stream that grpc-js does not hand on. */
 export interface Abortable {
@@ -90,7 +90,7 @@ export function grpcJsExchange(
     fail(failure: Failure, trailers?: Trailers) {
       if (over) return
       over = true
-      const metadata = metadataOf(trailers ?? {})
+      const metadata = metadataOf({ ...pushbackTrailer(failure), ...trailers })
       metadata.set(STATUS_DETAILS_KEY, Buffer.from(encodeStatus(failure)))
       stream.emit('error', { code: failure.code, details: statusMessage(failure), message: '', metadata })
       settled(failure)

@@ -7,7 +7,7 @@ import { FrameWriter } from './frame-writer.ts'
 import { ACCEPTED_ENCODINGS, decompress, FrameReader, tooLarge } from './framing.ts'
 import { cancellation } from './grpc-js-exchange.ts'
 import type { ServerLimits } from './limits.ts'
-import { encodeStatus, percentEncode, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
+import { encodeStatus, percentEncode, pushbackTrailer, STATUS_DETAILS_KEY, statusMessage } from './status.ts'
 
 const RESPONSE_HEADERS = { ':status': 200, 'content-type': 'application/grpc+proto' } as const
 const WAIT_FOR_TRAILERS = { waitForTrailers: true } as const
@@ -133,6 +133,7 @@ export class LeanExchange implements Exchange {
   fail(failure: Failure, trailers?: Trailers): void {
     if (this.#over) return
     this.#trailers = {
+      ...pushbackTrailer(failure),
       ...trailers,
       'grpc-status': String(failure.code),
       'grpc-message': percentEncode(statusMessage(failure)),

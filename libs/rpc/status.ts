@@ -11,9 +11,12 @@ import { Failure, type FailureOptions, type FieldViolation } from './failure.ts'
 export const STATUS_DETAILS_KEY = 'grpc-status-details-bin'
 /** Longest message that is sent, in characters. */
 export const MAX_MESSAGE_CHARACTERS = 1024
+/** Metadata key by which a server says after how many milliseconds to try again (gRFC A6). */
+export const PUSHBACK_KEY = 'grpc-retry-pushback-ms'
 /** Most field violations, and most metadata entries, that are sent. */
 export const MAX_VIOLATIONS = 32
 const MAX_DESCRIPTION_CHARACTERS = 256
+const MAX_PUSHBACK_MS = 2 ** 31 - 1
 const ERROR_DOMAIN = 'slipway'
 
 const clip = (text: string, characters: number): string =>
@@ -22,6 +25,12 @@ const clip = (text: string, characters: number): string =>
 /** The message that is sent for a failure. */
 export function statusMessage(failure: Failure): string {
   return clip(failure.message, MAX_MESSAGE_CHARACTERS)
+}
+
+/** The trailer that says when to try again; none when the failure does not. */
+export function pushbackTrailer({ retryAfterMs }: Failure): Readonly<Record<string, string>> | undefined {
+  if (retryAfterMs === undefined) return undefined
+  return { [PUSHBACK_KEY]: String(Math.min(Math.ceil(retryAfterMs), MAX_PUSHBACK_MS)) }
 }
 
 /** Text as `grpc-message` carries it: percent-encoded but for printable ASCII. */
