@@ -1,26 +1,27 @@
 /**
- * How a batch lies in the memory that the event loop and an executor's thread share.
+ * How a batch lies in memory on its way to an executor, and its answers on their way back; threads share that memory,
+ * a process gets its bytes. Numbers in the heads are 32-bit words, times 64-bit floats; each tensor begins at a multiple of 8 bytes.
  *
- * A slot is one batch on its way: an input buffer that the event loop writes and an output buffer that the thread
- * writes, each in turn, so neither ever waits for the other. Whoever needs more room than a buffer has replaces it by a larger one and
- * sends that along. All numbers in the heads are 32-bit words; each tensor begins at a multiple of 8 bytes.
- *
- *     input:   [group, rows, bytes of tensor 0, bytes of tensor 1, …]  tensor 0  tensor 1 …
- *     output:  [compute time in microseconds, (bytes, rank, dimensions…) of each tensor]  tensor 0  tensor 1 …
+ *     input:   [group, rows, state, 0, not after (2 words), bytes of tensor 0, bytes of tensor 1, …]  tensor 0  tensor 1 …
+ *     output:  [compute, input, output time in microseconds, 0, began (2 words), (bytes, rank, dimensions…) of each tensor]  tensor 0 …
  */
 import type { Datatype } from '@slipway/onnx'
-
-/** Slots of one executor: a batch that runs, one that waits for it, one whose answers are being read. */
-export const SLOTS = 3
-
-/** Batches of one executor that may be under way at once. */
-export const MAX_RUNNING = 2
+import { copyBytes } from '../bytes.ts'
+import type { Batch, BatchResult, OutputView } from './executor.ts'
 
 /** A larger buffer is given up after its batch, so that one large request does not hold memory for ever. */
 export const MAX_KEPT_BUFFER_BYTES = 4 * 1024 * 1024
 
-/** Words before the tensors' lengths in an input buffer. */
-export const INPUT_HEAD_WORDS = 2
+/** The word of an input's head that says whether the batch waits, runs or was withdrawn. */
+export const STATE_WORD = 2
+
+/** What the state word says; whoever changes it from `waiting` first has decided. */
+export const batchState = { waiting: 0, running: 1, withdrawn: 2 } as const
+
+const INPUT_HEAD_WORDS = 6
+const OUTPUT_HEAD_WORDS = 6
+/** Where the time stands in either head, in 64-bit units. */
+const TIME_INDEX = 2
 
 /** One tensor of a group: all of its shape but the rows, -1 standing for them. */
 export interface GroupTensor {
@@ -39,30 +40,141 @@ export interface GroupDescription {
   readonly outputs: readonly string[]
 }
 
-/** What the event loop says to an executor's thread; a bare number means "run what is in this slot". */
-export type ToThread =
-  | number
-  | { readonly kind: 'group'; readonly group: GroupDescription }
-  | { readonly kind: 'forget-groups' }
-  | { readonly kind: 'input-buffer'; readonly slot: number; readonly buffer: SharedArrayBuffer }
+/** Memory in the three ways in which it is looked at; its length is a multiple of 8. */
+export interface Memory<B extends ArrayBufferLike = ArrayBufferLike> {
+  readonly buffer: B
+  readonly bytes: Buffer
+  readonly words: Int32Array
+  readonly doubles: Float64Array
+}
 
-/** What an executor's thread says; a bare number means "the answers are in this slot". */
-export type FromThread =
-  | number
-  | { readonly kind: 'ready' }
-  | { readonly kind: 'refused'; readonly message: string }
-  | { readonly kind: 'output-buffer'; readonly slot: number; readonly buffer: SharedArrayBuffer }
-  | { readonly kind: 'failed'; readonly slot: number; readonly message: string }
+/** Looks at memory. */
+export function memoryOver<B extends ArrayBufferLike>(buffer: B): Memory<B> {
+  return { buffer, bytes: Buffer.from(buffer), words: new Int32Array(buffer), doubles: new Float64Array(buffer) }
+}
 
-/** What a thread is started with. */
-export interface ThreadData {
-  /** The bytes of the model, or the path of its file where weights lie in files beside it. */
-  readonly model: Uint8Array | string
-  /** Threads that one run may use. */
-  readonly intraOpThreads: number
+/** What is in the head of an input. */
+export interface InputHead {
+  readonly groupId: number
+  readonly notAfterMs: number
+}
+
+/** One input tensor, where it lies. */
+export interface InputTensor extends Omit<GroupTensor, 'dims'> {
+  readonly shape: readonly number[]
+  readonly buffer: ArrayBufferLike
+  readonly offset: number
+  readonly length: number
+}
+
+/** What a run gave. */
+export interface Answer {
+  /** Making tensors of the inputs. */
+  readonly inputMicros: number
+  /** In the model runtime. */
+  readonly computeMicros: number
+  /** Epoch milliseconds. */
+  readonly beganMs: number
+  /** When the run ended, by `performance.now()`: what is left to do is to take the outputs out. */
+  readonly endedMs: number
+  readonly tensors: readonly { readonly dims: readonly number[]; readonly bytes: Uint8Array }[]
 }
 
 /** The next multiple of 8. */
 export function align(bytes: number): number {
   return (bytes + 7) & ~7
+}
+
+/** Bytes that a batch needs. */
+export function inputSize({ group, members }: Batch): number {
+  const count = group.inputs.length
+  let total = align((INPUT_HEAD_WORDS + count) * 4) + 8 * count
+  for (const { offsets } of members) total += (offsets[2 * count - 1] ?? 0) - (offsets[0] ?? 0)
+  return align(total)
+}
+
+/** Copies a batch into memory that is large enough; gives the bytes written. */
+export function writeInput(batch: Batch, { bytes: target, words, doubles }: Memory): number {
+  const { group, members, rows } = batch
+  const count = group.inputs.length
+  words[0] = group.id
+  words[1] = rows
+  words[STATE_WORD] = batchState.waiting
+  doubles[TIME_INDEX] = batch.notAfterMs ?? Number.POSITIVE_INFINITY
+  let at = align((INPUT_HEAD_WORDS + count) * 4)
+  for (let input = 0; input < count; input++) {
+    const start = at
+    for (const { bytes, offsets } of members) {
+      at += copyBytes(bytes, offsets[2 * input] as number, offsets[2 * input + 1] as number, target, at)
+    }
+    words[INPUT_HEAD_WORDS + input] = at - start
+    at = align(at)
+  }
+  return at
+}
+
+/** Reads the head of an input. */
+export function readInputHead({ words, doubles }: Memory): InputHead {
+  return { groupId: words[0] ?? -1, notAfterMs: doubles[TIME_INDEX] ?? 0 }
+}
+
+/** Finds the tensors of an input. */
+export function readInputs({ buffer, words }: Memory, { inputs }: GroupDescription): InputTensor[] {
+  const rows = words[1] ?? 0
+  let offset = align((INPUT_HEAD_WORDS + inputs.length) * 4)
+  return inputs.map(({ name, datatype, dims }, index) => {
+    const length = words[INPUT_HEAD_WORDS + index] ?? 0
+    const tensor = { name, datatype, shape: dims.map((size) => (size < 0 ? rows : size)), buffer, offset, length }
+    offset += align(length)
+    return tensor
+  })
+}
+
+/** Bytes that an answer needs. */
+export function answerSize({ tensors }: Answer): number {
+  return tensors.reduce((sum, { bytes }) => sum + align(bytes.length), align(answerHeadWords(tensors) * 4))
+}
+
+/** Copies an answer into memory that is large enough. */
+export function writeAnswer(answer: Answer, { bytes: target, words, doubles }: Memory): void {
+  const { computeMicros, inputMicros, beganMs, endedMs, tensors } = answer
+  words[0] = computeMicros
+  words[1] = inputMicros
+  doubles[TIME_INDEX] = beganMs
+  let word = OUTPUT_HEAD_WORDS
+  let at = align(answerHeadWords(tensors) * 4)
+  for (const { dims, bytes } of tensors) {
+    words[word++] = bytes.length
+    words[word++] = dims.length
+    for (const size of dims) words[word++] = size
+    target.set(bytes, at)
+    at += align(bytes.length)
+  }
+  words[2] = Math.round((performance.now() - endedMs) * 1000)
+}
+
+/** Reads an answer of so many tensors; the views are of the memory itself. */
+export function readAnswer({ bytes: source, words, doubles }: Memory, count: number): BatchResult {
+  const [computeMicros = 0, inputMicros = 0, outputMicros = 0] = words
+  const beganMs = doubles[TIME_INDEX] as number
+  let word = OUTPUT_HEAD_WORDS
+  const found: { length: number; dims: number[] }[] = []
+  for (let index = 0; index < count; index++) {
+    const length = words[word++] as number
+    const rank = words[word++] as number
+    const dims: number[] = []
+    for (let axis = 0; axis < rank; axis++) dims.push(words[word++] as number)
+    found.push({ length, dims })
+  }
+  let at = align(word * 4)
+  const outputs: OutputView[] = found.map(({ length, dims }) => {
+    const bytes = source.subarray(at, at + length)
+    at += align(length)
+    return { dims, bytes }
+  })
+  return { outputs, computeMicros, inputMicros, outputMicros, beganMs }
+}
+
+function answerHeadWords(tensors: Answer['tensors']): number {
+  return OUTPUT_HEAD_WORDS + tensors.reduce((sum, { dims }) => sum + 2 + dims.length, 0)
 }

@@ -1,0 +1,15 @@
+/** A server for tests to kill: starts an executor in a process, says the process's id, and goes on. */
+import { createProcessExecutor } from '../process-executor.ts'
+import { misdeed } from './fragile-session.fixture.ts'
+
+const executor = await createProcessExecutor(new URL('./fragile-process.ts', import.meta.url))({
+  model: Buffer.from('fragile'),
+  intraOpThreads: 1,
+  events: {
+    done: (_, { outputs }) => process.stdout.write(`${outputs[0]?.bytes.readUInt32LE()}\n`),
+    failed: () => process.exit(1),
+    died: () => process.exit(1),
+  },
+})
+const group = { id: 1, inputs: [{ name: 'input', datatype: 'UINT8', dims: [-1] }], outputs: ['output'] } as const
+executor.run({ group, rows: 4, members: [{ bytes: Buffer.of(misdeed.tellProcess, 0, 0, 0), offsets: [0, 4] }] })
