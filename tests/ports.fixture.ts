@@ -1,11 +1,11 @@
 /** Ports for services under test. */
 import { createServer } from 'node:net'
 
-/** The first of five ports in a row that nobody listens on. */
+/** The first of six ports in a row that nobody listens on. */
 export async function freePortBase(): Promise<number> {
   for (;;) {
-    const base = 20_000 + Math.floor(Math.random() * 2_000) * 5
-    const free = await Promise.all([0, 1, 2, 3, 4].map((offset) => isFree(base + offset)))
+    const base = 20_000 + Math.floor(Math.random() * 2_000) * 6
+    const free = await Promise.all([0, 1, 2, 3, 4, 5].map((offset) => isFree(base + offset)))
     if (free.every(Boolean)) return base
   }
 }

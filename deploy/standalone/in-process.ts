@@ -1,4 +1,4 @@
-/** The five services in this process: one runtime, five ports, the same contracts as between machines. */
+/** The five services in this process: one runtime, their own ports, the same contracts as between machines. */
 import { start as startDriftMonitor } from '@slipway/drift-monitor/main'
 import { start as startFeatureStore } from '@slipway/feature-store/main'
 import { start as startInference } from '@slipway/inference/main'

@@ -14,7 +14,7 @@ import { type Options, parseOptions, UsageError, usage } from './options.ts'
 import { assertPortsFree } from './ports.ts'
 import { startProcesses } from './processes.ts'
 import { untilServing } from './readiness.ts'
-import { addressesFrom, type SystemOptions } from './system.ts'
+import { addressesFrom, httpAddressFrom, type SystemOptions } from './system.ts'
 
 /** A service that does not stop in this time is left to the end of the process. */
 const stopWithinMs = 15_000
@@ -47,7 +47,8 @@ async function run(options: Options): Promise<number> {
     environment,
     notice: progress.line,
   }
-  await assertPortsFree(addressesFrom(options.portBase))
+  const { portBase } = options
+  await assertPortsFree({ ...addressesFrom(portBase), 'inference over HTTP': httpAddressFrom(portBase) })
   if (options.kafka !== undefined) await assertBrokerAnswers(options.kafka)
 
   // What is opened here is closed in reverse.

@@ -10,7 +10,7 @@ export interface Options {
   /** Put the events on this Kafka broker, `host:port`; undefined: the embedded bus. */
   readonly kafka: string | undefined
   readonly dataDir: string
-  /** Port of the traffic-router; the other four follow. */
+  /** Port of the traffic-router; the others follow: four services, and inference over HTTP. */
   readonly portBase: number
   /** Print one JSON object on stdout and nothing else. */
   readonly json: boolean
@@ -35,7 +35,7 @@ Runs registry, feature-store, inference, traffic-router and drift-monitor on thi
   --processes          run the services as five processes; one that dies is started again
   --kafka HOST:PORT    put the events on a real broker (default: embedded, in the data folder)
   --data-dir DIR       where everything is kept (default: .slipway)
-  --port-base N        port of the traffic-router; the other services take the next four (default: 7400)
+  --port-base N        port of the traffic-router; the other services take the next five (default: 7400)
   --no-fault           play clean weeks only: nothing changes its unit, nothing is retrained
   --seed N             seed of sampling and training (default: 1)
   --first-day DATE     first day of the training weeks, 2001-01-22 to 2001-04-01 (default: 2001-01-22)
@@ -79,7 +79,7 @@ export function parseOptions(args: readonly string[]): Options | 'help' {
     processes: values.processes,
     kafka: values.kafka,
     dataDir: values['data-dir'],
-    portBase: whole('port-base', 1024, 65531),
+    portBase: whole('port-base', 1024, 65530),
     json: values.json,
     fault: !values['no-fault'],
     seed: whole('seed', 0, 2 ** 31 - 1),

@@ -1,15 +1,14 @@
-/** Whether the five ports are free, asked before anything is started or moved. */
+/** Whether the ports are free, asked before anything is started or moved. */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { CannotStartError } from './cannot-start.ts'
-import { type Addresses, serviceNames } from './system.ts'
 
-/** Throws a CannotStartError that names each port that is taken, and the service that wants it. */
-export async function assertPortsFree(addresses: Addresses): Promise<void> {
+/** Throws a CannotStartError that names each port that is taken, and who wants it: the addresses are by that name. */
+export async function assertPortsFree(addresses: Readonly<Record<string, string>>): Promise<void> {
   const problems: string[] = []
-  for (const name of serviceNames) {
-    const problem = await whyNot(addresses[name])
-    if (problem !== undefined) problems.push(`${addresses[name]} (${name}) ${problem}`)
+  for (const [name, address] of Object.entries(addresses)) {
+    const problem = await whyNot(address)
+    if (problem !== undefined) problems.push(`${address} (${name}) ${problem}`)
   }
   if (problems.length === 0) return
   throw new CannotStartError(`${problems.join(', ')}; stop what runs there, or take other ports with --port-base N`)

@@ -35,6 +35,9 @@ const portOffsets: Readonly<Record<ServiceName, number>> = {
   'drift-monitor': 4,
 }
 
+/** Inference answers over HTTP, too. */
+const HTTP_OFFSET = 5
+
 /** The addresses that follow from the port base. */
 export function addressesFrom(portBase: number): Addresses {
   const address = (name: ServiceName) => `127.0.0.1:${portBase + portOffsets[name]}`
@@ -47,6 +50,11 @@ export function addressesFrom(portBase: number): Addresses {
   }
 }
 
+/** Where inference answers over HTTP. */
+export function httpAddressFrom(portBase: number): string {
+  return `127.0.0.1:${portBase + HTTP_OFFSET}`
+}
+
 /** The environment of one service: where it listens, where the others are, where its data lies. */
 export function environmentOf(service: ServiceName, options: SystemOptions): Record<string, string | undefined> {
   const addresses = addressesFrom(options.portBase)
@@ -57,6 +65,7 @@ export function environmentOf(service: ServiceName, options: SystemOptions): Rec
   return {
     // Enough for the example; what needs more works on disk.
     SLIPWAY_FEATURE_STORE_MEMORY: '384MiB',
+    SLIPWAY_INFERENCE_HTTP_LISTEN: httpAddressFrom(options.portBase),
     ...options.environment,
     ...Object.fromEntries(targets),
     SLIPWAY_LISTEN: addresses[service],
