@@ -8,8 +8,16 @@ export interface ModelSignature {
   readonly takesRows: boolean
 }
 
-/** Reads off a signature whether the model takes rows. */
+/** Reads off a signature whether the model takes rows. Throws when the runtime cannot carry a tensor. */
 export function describeSignature(inputs: readonly TensorSpec[], outputs: readonly TensorSpec[]): ModelSignature {
+  for (const [kind, specs] of Object.entries({ input: inputs, output: outputs })) {
+    const bfloat = specs.find(({ datatype }) => datatype === 'BF16')
+    if (bfloat === undefined) continue
+    // ONNX Runtime computes in BF16, but has no tensor of it for Node.js: a graph can cast at its edges.
+    throw new Error(
+      `${kind} '${bfloat.name}' is BF16, which the runtime cannot carry: cast it to FP32 or FP16 in the model`,
+    )
+  }
   const takesRows = inputs.length > 0 && [...inputs, ...outputs].every(({ shape }) => shape[0] === -1)
   return { inputs, outputs, takesRows }
 }

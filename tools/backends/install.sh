@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs on Debian what the tests' backends need and is missing: Java and Maven (which bring Kafka on first use),
-# PostgreSQL and Redis. Asks sudo when it is not root. Starts none of them.
+# PostgreSQL, Redis, and the gRPC client that the protocol of predictions is tested with. Asks sudo when it is not root. Starts none of them.
 set -eu
 
 missing=
@@ -9,6 +9,7 @@ command -v mvn >/dev/null || missing="$missing maven"
 command -v redis-server >/dev/null || missing="$missing redis-server"
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v setpriv >/dev/null || missing="$missing util-linux"
+/usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null || missing="$missing python3-grpcio python3-protobuf"
 
 if [ -z "$missing" ]; then
   echo 'backends: everything is installed' >&2
