@@ -16,6 +16,8 @@ type State =
 
 /** What a lane needs from around it. */
 export interface LaneOptions {
+  /** The model's name. */
+  readonly name: string
   readonly start: StartExecutor
   /** The model's verified bytes, or the path of its file; read anew for each start. */
   readonly model: () => Promise<Uint8Array | string>
@@ -75,7 +77,7 @@ export class Lane {
 
   #start(): Promise<Executor> {
     return this.#whileUnderWay(async () => {
-      const { start, model, intraOpThreads, batcher } = this.#options
+      const { start, name, model, intraOpThreads, batcher } = this.#options
       let executor: Executor | undefined
       let endedEarly: string | undefined
       const running = (): Executor => {
@@ -83,6 +85,7 @@ export class Lane {
         return executor
       }
       executor = await start({
+        name,
         model: await model(),
         intraOpThreads,
         signal: this.#starts.signal,

@@ -26,6 +26,7 @@ export async function openExecutor(start: StartExecutor, model: Uint8Array = Buf
     tell()
   }
   const executor = await start({
+    name: 'm',
     model,
     intraOpThreads: 1,
     events: {
@@ -158,7 +159,7 @@ export function executorContract({ start, startFragile, deaths }: ExecutorUnderT
 
   test('a start that is given up ends', async () => {
     const events = { done: () => {}, failed: () => {}, died: () => {} }
-    const options = { model: Buffer.from('sleep'), intraOpThreads: 1, events }
+    const options = { name: 'm', model: Buffer.from('sleep'), intraOpThreads: 1, events }
     await expect(startFragile({ ...options, signal: AbortSignal.timeout(50) })).rejects.toThrow('given up')
     await expect(startFragile({ ...options, signal: AbortSignal.abort() })).rejects.toThrow('given up')
   })

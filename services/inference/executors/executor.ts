@@ -72,6 +72,8 @@ export interface Executor {
 
 /** What an executor is started with. */
 export interface ExecutorStart {
+  /** The model's name. */
+  readonly name: string
   /** The bytes of the model, or the path of its file where weights lie in files beside it. */
   readonly model: Uint8Array | string
   /** Threads that one run may use. */

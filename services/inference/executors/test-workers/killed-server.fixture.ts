@@ -3,6 +3,7 @@ import { createProcessExecutor } from '../process-executor.ts'
 import { misdeed } from './fragile-session.fixture.ts'
 
 const executor = await createProcessExecutor(new URL('./fragile-process.ts', import.meta.url))({
+  name: 'm',
   model: Buffer.from('fragile'),
   intraOpThreads: 1,
   events: {
