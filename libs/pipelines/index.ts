@@ -6,10 +6,12 @@ export {
   type CheckedStep,
   checkPipeline,
   modelKey,
+  readsOf,
 } from './check.ts'
-export { type Expression, MAX_ROW_COST } from './expression.ts'
+export { type Expression, MAX_EXPRESSION_CHARACTERS, MAX_ROW_COST, MAX_VALUE_SIZE } from './expression.ts'
 export { ExpressionError } from './expression-error.ts'
 export { invalidPipeline, MAX_PIPELINE_BYTES, PIPELINE_FILE, readPipeline } from './read.ts'
 export { INPUT, neededBy, type TensorName, tensorText } from './references.ts'
+export { type PlacedRows, placeRows, selectRows, zeroRows } from './row-selection.ts'
 export type { CompiledBranch, CompiledOutput, Signature } from './step-check.ts'
 export { type Rows, rowsOf, type Tensor, TensorBuilder } from './tensor.ts'

@@ -39,6 +39,8 @@ export const attribute = {
   /** Part of the way of one prediction: `features`, `assemble`, `infer`, `queue`, `execute`. */
   stage: 'slipway.stage',
   batchRows: 'slipway.batch.rows',
+  /** A step of a pipeline, by its name. */
+  pipelineStep: 'slipway.pipeline.step',
   /** Why a batch was closed when it was. */
   batchReason: 'slipway.batch.reason',
   featureView: 'slipway.feature_view',
@@ -84,6 +86,7 @@ export const metric = {
   inferenceQueueDuration: 'slipway.inference.queue.duration',
   inferenceQueueLength: 'slipway.inference.queue.length',
   inferenceBatchRows: 'slipway.inference.batch.rows',
+  inferenceStepDuration: 'slipway.inference.step.duration',
   inferenceModelsLoaded: 'slipway.inference.models_loaded',
   inferenceLoadDuration: 'slipway.inference.load.duration',
   routerPredictions: 'slipway.router.predictions',
@@ -153,6 +156,7 @@ export const metricDetails: Readonly<Record<MetricName, MetricDetails>> = {
     description: 'Rows that ran together',
     buckets: rowsBuckets,
   },
+  [metric.inferenceStepDuration]: seconds('One step of one request of a pipeline'),
   [metric.inferenceModelsLoaded]: level('{model}', 'Model versions that can answer'),
   [metric.inferenceLoadDuration]: seconds('From the decision to load a version to the first answer it could give'),
   [metric.routerPredictions]: count('{prediction}', 'Predictions answered, by endpoint, variant and status'),

@@ -27,7 +27,8 @@ export interface LocalRequest {
   readonly priority?: number
   /** Epoch milliseconds. */
   readonly deadlineMs?: number
-  readonly signal?: AbortSignal
+  /** Asked whether the answer is still wanted. */
+  readonly signal?: Pick<AbortSignal, 'aborted'>
   readonly trace?: Context
 }
 

@@ -1,0 +1,70 @@
+/**
+ * Has expressions evaluated on the event loop without holding it up.
+ *
+ * 1. In one turn of the event loop no more is evaluated than `MAX_TURN_MS` allows, whoever it is for; what is left goes on in
+ *    the next turn. It is exceeded by one piece at the most, which is cut to a fraction of it.
+ * 2. Those who wait get pieces in turn, so a request of a few rows does not wait for one of a hundred thousand.
+ * 3. What fits into what is left of the turn in which it comes is done in it, without waiting.
+ */
+
+/** Time of one turn of the event loop that expressions may take. */
+export const MAX_TURN_MS = 3
+
+/** Work that can be done piece by piece: each `next` does one. */
+export type Pieces = Iterator<unknown, void>
+
+interface Waiting {
+  readonly pieces: Pieces
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** See the top of this file. */
+export class ExpressionTurns {
+  readonly #waiting: Waiting[] = []
+  readonly #now: () => number
+  #leftMs = MAX_TURN_MS
+  #isPlanned = false
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+  }
+
+  /** Resolves when all pieces are done; rejects with what one of them throws. */
+  run(pieces: Pieces): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ pieces, resolve, reject })
+      if (this.#waiting.length === 1) this.#work()
+    })
+  }
+
+  #work(): void {
+    let now = this.#now()
+    while (this.#leftMs > 0) {
+      const next = this.#waiting.shift()
+      if (next === undefined) break
+      if (!advance(next)) this.#waiting.push(next)
+      const after = this.#now()
+      this.#leftMs -= after - now
+      now = after
+    }
+    if (this.#isPlanned) return
+    this.#isPlanned = true
+    setImmediate(() => {
+      this.#isPlanned = false
+      this.#leftMs = MAX_TURN_MS
+      if (this.#waiting.length > 0) this.#work()
+    })
+  }
+}
+
+/** Does one piece; true when it was the last. */
+function advance({ pieces, resolve, reject }: Waiting): boolean {
+  try {
+    if (pieces.next().done !== true) return false
+    resolve()
+  } catch (error) {
+    reject(error)
+  }
+  return true
+}
