@@ -46,6 +46,8 @@ export const openOnnxSession: OpenSession = async (model, intraOpThreads) => {
     interOpNumThreads: 1,
     executionMode: 'sequential',
     logSeverityLevel: 4,
+    // Threads of a run that is over would keep cores busy that the budget has given to others.
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
   }
   const session =
     typeof model === 'string'
