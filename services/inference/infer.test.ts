@@ -74,5 +74,5 @@ test('no module but the thread of an executor loads the model runtime', () => {
   const loading = sources.filter((name) =>
     readFileSync(new URL(name, folder), 'utf8').includes("from 'onnxruntime-node'"),
   )
-  expect(loading).toEqual(['executors/worker.ts'])
+  expect(loading).toEqual(['executors/onnx-session.ts'])
 })

@@ -130,7 +130,7 @@ function planFor(planner: Planner, version: Servable, read: ReadRequest): Planne
   try {
     return planChecked(planner, version, read)
   } catch (error) {
-    planner.statistics.of(version).failed(0)
+    planner.statistics.of(version).failed(performance.now())
     throw error
   }
 }

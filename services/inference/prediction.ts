@@ -67,13 +67,13 @@ abstract class Prediction implements Work {
   protected abstract refuse(failure: Failure): void
 
   fail(failure: Failure): void {
-    this.statistics.failed(performance.now() - this.arrivedMs)
+    this.statistics.failed(this.arrivedMs)
     this.refuse(failure)
   }
 
   answer(outputs: readonly OutputView[], part: AnswerPart): void {
     const { plan, group, version } = this
-    this.statistics.answered(performance.now() - this.arrivedMs)
+    this.statistics.answered(this.arrivedMs)
     if (plan.isTyped) {
       const id = this.request.toString('utf8', this.idStart, this.idEnd)
       const response = typedResponse(version, id, group, outputs, part)

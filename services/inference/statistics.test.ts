@@ -62,6 +62,7 @@ test('what happened to requests is counted by version, in requests, rows and bat
   for (const part of parts) expect(part).toBeGreaterThanOrEqual(0n)
   expect(computeInfer?.ns).toBeGreaterThan(0n)
   expect(success?.ns).toBeGreaterThan(computeInfer?.ns ?? 0n)
+  expect(used?.memoryUsage).toMatchObject([{ type: 'CPU' }])
 })
 
 test('without a name all models are told of, and what is not there is NOT_FOUND', async () => {
@@ -74,7 +75,7 @@ test('without a name all models are told of, and what is not there is NOT_FOUND'
 
 test('a version that is loaded again begins anew, and one that is gone is not told of', async () => {
   const served = await server.add({ model: 'c', bytes: identityModel('FP32') })
-  server.statistics.of(served).answered(1)
+  server.statistics.of(served).answered(performance.now())
   expect((await server.client.modelStatistics({ name: 'c' })).modelStats[0]?.inferenceStats?.success?.count).toBe(1n)
   server.models.set('c', '1', undefined)
   await expect(server.client.modelStatistics({ name: 'c' })).rejects.toMatchObject({ code: Code.NOT_FOUND })
@@ -88,7 +89,7 @@ test('sizes of batches are bounded; the totals go on', () => {
   const counted = new VersionStatistics()
   for (let rows = 1; rows <= MAX_BATCH_SIZES + 10; rows++) {
     const batch = { members: [{ arrivedMs: 0 }], rows, dispatchedMs: 1 } as unknown as WorkBatch
-    counted.batch(batch, { outputs: [], computeMicros: 500 }, 2)
+    counted.batch(batch, { outputs: [], computeMicros: 500 })
   }
   expect(counted.batches.size).toBe(MAX_BATCH_SIZES)
   expect(counted.executions).toBe(MAX_BATCH_SIZES + 10)

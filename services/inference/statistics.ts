@@ -26,36 +26,39 @@ export class VersionStatistics {
   readonly computeInfer = new Duration()
   readonly computeOutput = new Duration()
   readonly batches = new Map<number, BatchStages>()
-  /** When it last answered, by `Date.now()`; 0 when it never did. */
+  /** When it last answered, in epoch milliseconds; 0 when it never did. */
   lastInferenceMs = 0
   rows = 0
   executions = 0
 
-  /** A caller was answered, so long after its request came. */
-  answered(tookMs: number): void {
-    this.success.add(tookMs, 1)
+  /** A caller whose request came at `arrivedMs` was answered now, by `performance.now()`. */
+  answered(arrivedMs: number): void {
+    const nowMs = performance.now()
+    this.success.add(nowMs - arrivedMs, 1)
+    this.lastInferenceMs = performance.timeOrigin + nowMs
   }
 
-  /** A caller was told why not. */
-  failed(tookMs: number): void {
-    this.fail.add(tookMs, 1)
+  /** A caller whose request came at `arrivedMs` was told why not. */
+  failed(arrivedMs: number): void {
+    this.fail.add(performance.now() - arrivedMs, 1)
   }
 
-  /** A batch was answered at `nowMs` by `performance.now()`. */
-  batch({ members, rows, dispatchedMs }: WorkBatch, result: BatchResult, nowMs: number): void {
-    let queuedMs = 0
-    for (const { arrivedMs } of members) queuedMs += dispatchedMs - arrivedMs
+  /** A batch was answered. What its requests did not spend in computing they spent in waiting. */
+  batch({ members, rows, dispatchedMs }: WorkBatch, result: BatchResult): void {
+    const nowMs = performance.now()
     const count = members.length
+    const inputMs = (result.inputMicros ?? 0) / 1000
     const inferMs = result.computeMicros / 1000
-    const outputMs = Math.max(0, nowMs - dispatchedMs - inferMs)
+    const outputMs = (result.outputMicros ?? 0) / 1000
+    let queuedMs = Math.max(0, nowMs - dispatchedMs - inputMs - inferMs - outputMs) * count
+    for (const { arrivedMs } of members) queuedMs += dispatchedMs - arrivedMs
     this.queue.add(queuedMs, count)
-    this.computeInput.add(0, count)
+    this.computeInput.add(inputMs * count, count)
     this.computeInfer.add(inferMs * count, count)
     this.computeOutput.add(outputMs * count, count)
     this.rows += rows
     this.executions++
-    this.lastInferenceMs = Date.now()
-    this.#stages(rows)?.add(0, inferMs, outputMs)
+    this.#stages(rows)?.add(inputMs, inferMs, outputMs)
   }
 
   #stages(rows: number): BatchStages | undefined {
@@ -111,7 +114,7 @@ export class Statistics {
 
   /** A batch of a version was answered. */
   readonly onBatch = ({ name }: Pick<Servable, 'name'>, batch: WorkBatch, result: BatchResult): void => {
-    this.#versions.get(name)?.counted.batch(batch, result, performance.now())
+    this.#versions.get(name)?.counted.batch(batch, result)
   }
 
   /** Answers `ModelStatistics`: '' stands for all models, or all versions of one. Throws NOT_FOUND and the like. */
@@ -138,11 +141,13 @@ export class Statistics {
 
 function describeVersion(served: Servable, counted: VersionStatistics) {
   const { cacheHits = 0, cacheMisses = 0 } = served.counts
+  const { memoryBytes } = served
   return {
     name: served.model,
     version: served.number,
-    lastInference: BigInt(counted.lastInferenceMs),
-    inferenceCount: BigInt(counted.rows),
+    lastInference: BigInt(Math.floor(counted.lastInferenceMs)),
+    // What runs no batches of its own, a pipeline, is counted by its answers.
+    inferenceCount: BigInt(counted.executions > 0 ? counted.rows : counted.success.count),
     executionCount: BigInt(counted.executions),
     inferenceStats: {
       success: counted.success.describe(),
@@ -162,6 +167,7 @@ function describeVersion(served: Servable, counted: VersionStatistics) {
         computeInfer: stages.computeInfer.describe(),
         computeOutput: stages.computeOutput.describe(),
       })),
+    memoryUsage: memoryBytes === undefined ? [] : [{ type: 'CPU', byteSize: BigInt(Math.round(memoryBytes)) }],
   }
 }
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs on Debian what the tests' backends need and is missing: Java and Maven (which bring Kafka on first use),
-# PostgreSQL, Redis, and the gRPC client that the protocol of predictions is tested with. Asks sudo when it is not root. Starts none of them.
+# PostgreSQL, Redis, and the gRPC client that the protocol of predictions is tested with. Asks sudo when it is not
+# root. Starts none of them.
 set -eu
 
 missing=

@@ -854,7 +854,7 @@ export type InferStatistics = Message<"inference.InferStatistics"> & {
   fail?: StatisticDuration | undefined;
 
   /**
-   * Waiting for an executor.
+   * Waiting for an executor, and being handed over to it.
    *
    * @generated from field: inference.StatisticDuration queue = 3;
    */
