@@ -1,9 +1,10 @@
 /**
  * What a prediction costs on each part of its way, against a grpc-js server that only echoes: one run, one machine, every
- * server and the load in processes of their own. All lines are measured in turn, several rounds of it, so that a
+ * server and the load in processes of their own, the servers on one core and the load on another where the system can say so. All lines are measured in turn, several rounds of it, so that a
  * machine that others use too disturbs them alike; what is reported is the median of the rounds. A round before them
  * warms everything up and is not counted.
  */
+import { pinServers } from './cores.ts'
 import { type Measurement, measure, type Pace, type Row } from './measure.ts'
 import { benchRequest, predictRequest } from './model.ts'
 import { BenchProcess } from './processes.ts'
@@ -40,8 +41,12 @@ export async function hotPath({ rounds, onLine, ...pace }: HotPathOptions): Prom
   const echoAddress = await echo.next<string>()
   await loop.next()
   const system = await startSystem()
+  const { inference, router, featureStore } = system
+  pinServers(echo, loop, ...[inference, router, featureStore].map((server) => server.process))
   try {
-    const lines = [...echoLines(echo, echoAddress), ...inferenceLines(system), ...routerLines(system)]
+    const lines = [...echoLines(echo, echoAddress), ...inferenceLines(system), ...routerLines(system)].map(
+      (line): Measurement => ({ ...line, isPinned: true }),
+    )
     const measured: ReportRow[][] = []
     for (const line of lines) {
       onLine(`${line.name}, ${line.callers} callers`, 0)

@@ -1,3 +1,4 @@
+import { pinLoad } from './cores.ts'
 import type { LoadPlan, LoadResult } from './load.ts'
 import { BenchProcess, type CpuTime } from './processes.ts'
 
@@ -20,6 +21,8 @@ export interface Measurement extends Omit<LoadPlan, 'warmUpMs' | 'measureMs'> {
   readonly name: string
   /** The processes that answer, by name. */
   readonly servers: Readonly<Record<string, BenchProcess>>
+  /** Keeps the load on a core of its own; the servers are kept on another by whoever started them. */
+  readonly isPinned?: boolean
 }
 
 /** How long each measurement takes. */
@@ -29,9 +32,10 @@ export interface Pace {
 }
 
 /** Loads a server from a process apart and tells what an answer cost. */
-export async function measure({ name, servers, ...plan }: Measurement, pace: Pace): Promise<Row> {
+export async function measure({ name, servers, isPinned, ...plan }: Measurement, pace: Pace): Promise<Row> {
   const load = new BenchProcess(new URL('./load-process.ts', import.meta.url))
   try {
+    if (isPinned) pinLoad(load)
     await load.ask<'measure'>({ ...plan, ...pace } satisfies LoadPlan)
     const before = await cpuTimes(servers)
     await load.ask<'measure'>('go')

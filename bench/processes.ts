@@ -18,6 +18,10 @@ export class BenchProcess {
     })
   }
 
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
   /** Sends a message and waits for the next one that comes back. */
   async ask<T>(message: unknown): Promise<T> {
     const answer = this.next<T>()
