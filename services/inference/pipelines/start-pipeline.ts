@@ -37,6 +37,14 @@ export function isPipeline({ files }: Pick<VersionFiles, 'files'>): boolean {
   return files.some(({ path }) => path === PIPELINE_FILE)
 }
 
+/** Makes what starts versions of both kinds: pipelines, and models by themselves. */
+export function createStarter(options: PipelineOptions): (version: VersionFiles) => Promise<Servable> {
+  return async (version) =>
+    isPipeline(version)
+      ? await startPipeline(version, options)
+      : await ServedVersion.start(await openModel(version), options.run)
+}
+
 /** Starts a pipeline and all its models. FAILED_PRECONDITION when it is not one that can be served. */
 export async function startPipeline(version: VersionFiles, options: PipelineOptions): Promise<PipelineVersion> {
   const { name, model, number, digest, files } = version
