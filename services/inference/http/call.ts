@@ -5,6 +5,7 @@
  * 2. It is cancelled when its caller goes or its deadline passes before it was answered.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { Failure, type RawUnaryCall } from '@slipway/rpc'
 import { refusal } from '../refusals.ts'
 import { chooseEncoding, compress, MIN_COMPRESSED_BYTES } from './compression.ts'
@@ -50,6 +51,11 @@ export class HttpCall implements RawUnaryCall {
       options.onClosed()
     })
     response.on('error', () => response.destroy())
+  }
+
+  /** The connection that it came over. */
+  get socket(): Socket {
+    return this.#request.socket
   }
 
   get deadlineMs(): number {
@@ -134,6 +140,13 @@ export class HttpCall implements RawUnaryCall {
     this.#options.onSettled(failure)
   }
 
+  /** Whether more of the body may come than is worth reading for the sake of the next request on the connection. */
+  #isEndless(): boolean {
+    const { complete, headers } = this.#request
+    const isLong = Number(headers['content-length'] ?? 0) > this.#options.limits.maxRequestBytes
+    return !complete && (isLong || headers['transfer-encoding'] !== undefined)
+  }
+
   #send(status: number, answer: HttpAnswer): void {
     const encoding = chooseEncoding(this.header('accept-encoding'))
     if (encoding === undefined || answer.body.length < MIN_COMPRESSED_BYTES) {
@@ -152,8 +165,7 @@ export class HttpCall implements RawUnaryCall {
   #end(status: number, { body, headers }: HttpAnswer): void {
     const response = this.#response
     if (response.destroyed) return
-    // A body that was not read to its end cannot be told from the next request.
-    const isLast = this.#options.isStopping() || isCutShort(this.#request)
+    const isLast = this.#options.isStopping() || this.#isEndless()
     const length = { 'content-length': body.length }
     response.writeHead(status, isLast ? { ...headers, ...length, connection: 'close' } : { ...headers, ...length })
     response.end(body)
@@ -161,9 +173,4 @@ export class HttpCall implements RawUnaryCall {
     const timer = setTimeout(() => response.destroy(), this.#options.limits.writeTimeoutMs)
     response.on('close', () => clearTimeout(timer))
   }
-}
-
-/** Whether more of a request's body is to come. */
-function isCutShort({ complete, headers }: IncomingMessage): boolean {
-  return !complete && (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0)
 }

@@ -171,7 +171,7 @@ function flatten(data: unknown, { name, shape }: JsonTensor, field: string): rea
     const lists = level as readonly (readonly unknown[])[]
     const length = lists[0]?.length ?? 0
     const isFull = axis > 0 || lists.length === size
-    if (!isRegular || !isFull || axis >= shape.length || lists.some((list) => list.length !== length))
+    if (!isRegular || !isFull || axis + 1 >= shape.length || lists.some((list) => list.length !== length))
       throw invalid(field, `the values of input '${name}' are not nested as its shape says`)
     if (lists.some((list) => list.some(Array.isArray)) && length !== shape[axis + 1])
       throw invalid(field, `the values of input '${name}' are not nested as its shape says`)

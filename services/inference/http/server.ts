@@ -7,7 +7,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { Code, Failure, isLoopback, type ServerTls } from '@slipway/rpc'
 import { context } from '@slipway/telemetry'
 import type { Inference } from '../infer.ts'
@@ -67,6 +67,7 @@ class InferenceHttpServer implements HttpServer {
   readonly #limits: HttpLimits
   readonly #server: Server
   readonly #calls = new Set<HttpCall>()
+  readonly #sockets = new Set<Socket>()
   readonly #held: HeldBytes
   #stopped: Promise<void> | undefined
 
@@ -80,6 +81,10 @@ class InferenceHttpServer implements HttpServer {
       // A body that will not be taken is not asked for.
       if (Number(request.headers['content-length'] ?? 0) <= this.#limits.maxRequestBytes) response.writeContinue()
       void this.#serve(request, response)
+    })
+    this.#server.on(options.tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
     })
     answerBrokenRequests(this.#server)
   }
@@ -104,6 +109,9 @@ class InferenceHttpServer implements HttpServer {
   async #stop(graceMs: number): Promise<void> {
     if (!this.#server.listening) return
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    // Node.js closes those that have had a request, not those that never had one.
+    const busy = new Set([...this.#calls].map(({ socket }) => socket))
+    for (const socket of this.#sockets) if (!busy.has(socket)) socket.destroy()
     let last: NodeJS.Timeout | undefined
     const grace = setTimeout(() => {
       for (const call of this.#calls) call.cut()
@@ -186,15 +194,16 @@ function open(tls: ServerTls | undefined, limits: HttpLimits): Server {
     connectionsCheckingInterval: CHECK_CONNECTIONS_MS,
     noDelay: true,
   }
-  const server = tls === undefined ? createServer(options) : createTlsServer({ ...options, ...tlsOptions(tls) })
+  const server = tls === undefined ? createServer(options) : createTlsServer({ ...options, ...tlsOptions(tls, limits) })
   server.maxConnections = limits.maxConnections
   return server
 }
 
-function tlsOptions({ certificate, key, clientAuthorities }: ServerTls) {
+function tlsOptions({ certificate, key, clientAuthorities }: ServerTls, { headerTimeoutMs }: HttpLimits) {
   return {
     cert: certificate,
     key,
+    handshakeTimeout: headerTimeoutMs,
     ...(clientAuthorities === undefined ? {} : { ca: clientAuthorities, requestCert: true, rejectUnauthorized: true }),
   }
 }
