@@ -2,6 +2,8 @@
 
 export type { Attributes, Context, Counter, Gauge, Histogram, ObservableGauge, Span, Tracer } from '@opentelemetry/api'
 export { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+export { BoundedLabels } from './bounded-labels.ts'
+export { type EventLoopDelay, EventLoopWatch } from './event-loop.ts'
 export type { Meter } from './instruments.ts'
 export { meter, telemetryRuns, tracer } from './instruments.ts'
 export type { LogFields, Logger, LogLevel } from './logger.ts'

@@ -38,6 +38,8 @@ export const attribute = {
   transport: 'slipway.transport',
   /** Part of the way of one prediction: `features`, `assemble`, `infer`, `queue`, `execute`. */
   stage: 'slipway.stage',
+  /** What became of something that was asked for: `answered`, or why not in a word. */
+  outcome: 'slipway.outcome',
   batchRows: 'slipway.batch.rows',
   /** A step of a pipeline, by its name. */
   pipelineStep: 'slipway.pipeline.step',
@@ -64,6 +66,9 @@ export type AttributeName = (typeof attribute)[keyof typeof attribute]
 
 /** What is measured. */
 export const metric = {
+  eventLoopDelayP50: 'nodejs.eventloop.delay.p50',
+  eventLoopDelayP99: 'nodejs.eventloop.delay.p99',
+  eventLoopDelayMax: 'nodejs.eventloop.delay.max',
   rpcServerDuration: 'rpc.server.call.duration',
   rpcClientDuration: 'rpc.client.call.duration',
   rpcServerActive: 'slipway.rpc.server.active_calls',
@@ -84,6 +89,13 @@ export const metric = {
   featureValuesRead: 'slipway.features.values_read',
   inferenceExecuteDuration: 'slipway.inference.execute.duration',
   inferenceQueueDuration: 'slipway.inference.queue.duration',
+  inferenceBatchWaitDuration: 'slipway.inference.batch_wait.duration',
+  inferenceSerialiseDuration: 'slipway.inference.serialise.duration',
+  inferenceRequests: 'slipway.inference.requests',
+  inferenceExecutedAfterDeadline: 'slipway.inference.executed_after_deadline',
+  inferenceModelMemory: 'slipway.inference.model.memory',
+  inferenceExecutorDeaths: 'slipway.inference.executor.deaths',
+  inferenceExecutorReplacements: 'slipway.inference.executor.replacements',
   inferenceQueueLength: 'slipway.inference.queue.length',
   inferenceBatchRows: 'slipway.inference.batch.rows',
   inferenceStepDuration: 'slipway.inference.step.duration',
@@ -129,6 +141,9 @@ const level = (unit: string, description: string): MetricDetails => ({ kind: 'ga
 
 /** Kind, unit and description of every metric; instruments that `meter()` creates take theirs from here. */
 export const metricDetails: Readonly<Record<MetricName, MetricDetails>> = {
+  [metric.eventLoopDelayP50]: level('s', 'How late the event loop was since the last export, the median'),
+  [metric.eventLoopDelayP99]: level('s', 'How late the event loop was since the last export, 99 times of 100'),
+  [metric.eventLoopDelayMax]: level('s', 'How late the event loop was since the last export, at the most'),
   [metric.rpcServerDuration]: seconds('From the first byte of a call to its status'),
   [metric.rpcClientDuration]: seconds('From the start of a call to its status, retries included'),
   [metric.rpcServerActive]: { kind: 'upDownCounter', unit: '{call}', description: 'Calls that are being answered' },
@@ -148,7 +163,22 @@ export const metricDetails: Readonly<Record<MetricName, MetricDetails>> = {
   [metric.featureReadDuration]: seconds('One online read'),
   [metric.featureValuesRead]: count('{value}', 'Feature values answered, by status'),
   [metric.inferenceExecuteDuration]: seconds('One batch in the model runtime'),
-  [metric.inferenceQueueDuration]: seconds('One request from arrival to the start of its batch'),
+  [metric.inferenceQueueDuration]: seconds('One request from arrival until its batch left, or until it was refused'),
+  [metric.inferenceBatchWaitDuration]: seconds(
+    'One batch from leaving until its run began: its way, and the batch before it',
+  ),
+  [metric.inferenceSerialiseDuration]: seconds('One batch from the end of its run until its answers were written'),
+  [metric.inferenceRequests]: count('{request}', 'Requests, by what became of them'),
+  [metric.inferenceExecutedAfterDeadline]: count(
+    '{batch}',
+    'Batches whose run began after a deadline in them; stays 0',
+  ),
+  [metric.inferenceModelMemory]: level('By', 'Memory that the executors of a version hold'),
+  [metric.inferenceExecutorDeaths]: count('{death}', 'Executors that died, by whether they were started again'),
+  [metric.inferenceExecutorReplacements]: count(
+    '{executor}',
+    'Executors replaced because of the memory that they held',
+  ),
   [metric.inferenceQueueLength]: level('{request}', 'Requests that wait for a worker'),
   [metric.inferenceBatchRows]: {
     kind: 'histogram',

@@ -13,6 +13,7 @@ import { context, diag, metrics, propagation, trace } from '@opentelemetry/api'
 import type { IMetricReader } from '@opentelemetry/sdk-metrics'
 import type { SpanProcessor } from '@opentelemetry/sdk-trace'
 import type { Environment } from '@slipway/config'
+import { exportEventLoopDelay } from './event-loop.ts'
 import { rebind } from './instruments.ts'
 import type { LogLevel } from './logger.ts'
 import { useLogging } from './logger.ts'
@@ -40,6 +41,7 @@ interface Sdk {
 }
 
 let running: Sdk | undefined
+let stopWatching = (): void => {}
 let starts = 0
 
 /** Starts the SDK if an exporter is configured; otherwise only counts. */
@@ -49,6 +51,7 @@ export function startTelemetry(options: TelemetryOptions): Telemetry {
   if (running === undefined && isConfigured(options)) {
     running = startSdk(options)
     rebind(true)
+    stopWatching = exportEventLoopDelay()
   }
   let given = true
   return {
@@ -65,6 +68,7 @@ async function stop(): Promise<void> {
   const sdk = running
   if (sdk === undefined) return
   running = undefined
+  stopWatching()
   trace.disable()
   metrics.disable()
   propagation.disable()

@@ -27,6 +27,8 @@ export interface BatchResult {
   readonly outputs: readonly OutputView[]
   /** Time inside the model runtime. */
   readonly computeMicros: number
+  /** From `run` to the beginning of the run: behind another batch, and on the way. */
+  readonly waitMicros?: number
   /** Time to make tensors of the inputs before, and to take the outputs out after. */
   readonly inputMicros?: number
   readonly outputMicros?: number

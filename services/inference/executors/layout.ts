@@ -2,8 +2,8 @@
  * How a batch lies in memory on its way to an executor, and its answers on their way back; threads share that memory,
  * a process gets its bytes. Numbers in the heads are 32-bit words, times 64-bit floats; each tensor begins at a multiple of 8 bytes.
  *
- *     input:   [group, rows, state, 0, not after (2 words), bytes of tensor 0, bytes of tensor 1, …]  tensor 0  tensor 1 …
- *     output:  [compute, input, output time in microseconds, 0, began (2 words), (bytes, rank, dimensions…) of each tensor]  tensor 0 …
+ *     input:   [group, rows, state, 0, not after (2 words), handed over (2 words), bytes of tensor 0, …]  tensor 0  tensor 1 …
+ *     output:  [compute, input, output, wait time in microseconds, began (2 words), (bytes, rank, dimensions…) of each tensor]  tensor 0 …
  */
 import type { Datatype } from '@slipway/onnx'
 import { copyBytes } from '../bytes.ts'
@@ -18,10 +18,11 @@ export const STATE_WORD = 2
 /** What the state word says; whoever changes it from `waiting` first has decided. */
 export const batchState = { waiting: 0, running: 1, withdrawn: 2 } as const
 
-const INPUT_HEAD_WORDS = 6
+const INPUT_HEAD_WORDS = 8
 const OUTPUT_HEAD_WORDS = 6
 /** Where the time stands in either head, in 64-bit units. */
 const TIME_INDEX = 2
+const HANDED_OVER_INDEX = 3
 
 /** One tensor of a group: all of its shape but the rows, -1 standing for them. */
 export interface GroupTensor {
@@ -56,6 +57,8 @@ export function memoryOver<B extends ArrayBufferLike>(buffer: B): Memory<B> {
 /** What is in the head of an input. */
 export interface InputHead {
   readonly groupId: number
+  /** When the batch was handed over, by `clockMs`. */
+  readonly handedOverMs: number
   readonly notAfterMs: number
 }
 
@@ -69,6 +72,8 @@ export interface InputTensor extends Omit<GroupTensor, 'dims'> {
 
 /** What a run gave. */
 export interface Answer {
+  /** From handing the batch over to the beginning of its run. */
+  readonly waitMicros: number
   /** Making tensors of the inputs. */
   readonly inputMicros: number
   /** In the model runtime. */
@@ -78,6 +83,12 @@ export interface Answer {
   /** When the run ended, by `performance.now()`: what is left to do is to take the outputs out. */
   readonly endedMs: number
   readonly tensors: readonly { readonly dims: readonly number[]; readonly bytes: Uint8Array }[]
+}
+
+/** A clock that all threads and processes of a machine share and nobody sets. */
+export function clockMs(): number {
+  const [seconds, nanoseconds] = process.hrtime()
+  return seconds * 1000 + nanoseconds / 1e6
 }
 
 /** The next multiple of 8. */
@@ -101,6 +112,7 @@ export function writeInput(batch: Batch, { bytes: target, words, doubles }: Memo
   words[1] = rows
   words[STATE_WORD] = batchState.waiting
   doubles[TIME_INDEX] = batch.notAfterMs ?? Number.POSITIVE_INFINITY
+  doubles[HANDED_OVER_INDEX] = clockMs()
   let at = align((INPUT_HEAD_WORDS + count) * 4)
   for (let input = 0; input < count; input++) {
     const start = at
@@ -115,7 +127,11 @@ export function writeInput(batch: Batch, { bytes: target, words, doubles }: Memo
 
 /** Reads the head of an input. */
 export function readInputHead({ words, doubles }: Memory): InputHead {
-  return { groupId: words[0] ?? -1, notAfterMs: doubles[TIME_INDEX] ?? 0 }
+  return {
+    groupId: words[0] ?? -1,
+    notAfterMs: doubles[TIME_INDEX] ?? 0,
+    handedOverMs: doubles[HANDED_OVER_INDEX] ?? 0,
+  }
 }
 
 /** Finds the tensors of an input. */
@@ -137,9 +153,10 @@ export function answerSize({ tensors }: Answer): number {
 
 /** Copies an answer into memory that is large enough. */
 export function writeAnswer(answer: Answer, { bytes: target, words, doubles }: Memory): void {
-  const { computeMicros, inputMicros, beganMs, endedMs, tensors } = answer
+  const { computeMicros, inputMicros, waitMicros, beganMs, endedMs, tensors } = answer
   words[0] = computeMicros
   words[1] = inputMicros
+  words[3] = waitMicros
   doubles[TIME_INDEX] = beganMs
   let word = OUTPUT_HEAD_WORDS
   let at = align(answerHeadWords(tensors) * 4)
@@ -155,7 +172,7 @@ export function writeAnswer(answer: Answer, { bytes: target, words, doubles }: M
 
 /** Reads an answer of so many tensors; the views are of the memory itself. */
 export function readAnswer({ bytes: source, words, doubles }: Memory, count: number): BatchResult {
-  const [computeMicros = 0, inputMicros = 0, outputMicros = 0] = words
+  const [computeMicros = 0, inputMicros = 0, outputMicros = 0, waitMicros = 0] = words
   const beganMs = doubles[TIME_INDEX] as number
   let word = OUTPUT_HEAD_WORDS
   const found: { length: number; dims: number[] }[] = []
@@ -172,7 +189,7 @@ export function readAnswer({ bytes: source, words, doubles }: Memory, count: num
     at += align(length)
     return { dims, bytes }
   })
-  return { outputs, computeMicros, inputMicros, outputMicros, beganMs }
+  return { outputs, computeMicros, inputMicros, outputMicros, waitMicros, beganMs }
 }
 
 function answerHeadWords(tensors: Answer['tensors']): number {

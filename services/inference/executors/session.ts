@@ -1,6 +1,7 @@
 /** A model that runs, as the two kinds of executors see it; the ONNX Runtime one is in `onnx-session.ts`. */
 import {
   type Answer,
+  clockMs,
   type GroupDescription,
   type InputTensor,
   type Memory,
@@ -9,7 +10,7 @@ import {
 } from './layout.ts'
 
 /** What one run gave. */
-export type RunResult = Omit<Answer, 'beganMs'>
+export type RunResult = Omit<Answer, 'beganMs' | 'waitMicros'>
 
 /** One model, ready to run. */
 export interface ModelSession {
@@ -27,13 +28,14 @@ export async function runBatch(
   memory: Memory,
   mayBegin: () => boolean = () => true,
 ): Promise<Answer | 'skipped'> {
-  const { groupId, notAfterMs } = readInputHead(memory)
+  const { groupId, notAfterMs, handedOverMs } = readInputHead(memory)
   const group = groups.get(groupId)
   if (group === undefined) throw new Error('a batch without a group')
+  const waitMicros = Math.round((clockMs() - handedOverMs) * 1000)
   const inputs = readInputs(memory, group)
   const beganMs = Date.now()
   if (beganMs > notAfterMs || !mayBegin()) return 'skipped'
-  return { ...(await session.run(inputs, group)), beganMs }
+  return { ...(await session.run(inputs, group)), waitMicros, beganMs }
 }
 
 /** What is told of whatever was thrown. */
