@@ -9,7 +9,7 @@ import { retryUnavailable } from './retry.ts'
 
 type Given = 'parent' | 'files' | 'requestId' | '$typeName' | '$unknown'
 
-/** What a version is made of: its files by path (`model.onnx` among them), and everything declared with them. */
+/** What a version is made of: its files by path (`model.onnx` or `pipeline.json` among them), and everything declared with them. */
 export interface NewVersion extends Omit<MessageInitShape<typeof CreateVersionRequestSchema>, Given> {
   /** `models/{model}`. */
   readonly parent: string

@@ -1,35 +1,19 @@
 /** Makes the content of a version out of what a caller sent: everything is checked before anything is written. */
 import { create } from '@bufbuild/protobuf'
 import { versionDigest } from '@slipway/models'
-import { OnnxError, readModel, type TensorSpec } from '@slipway/onnx'
-import {
-  type ModelFile,
-  type ModelVersion,
-  ModelVersionSchema,
-  type Signature,
-  SignatureSchema,
-} from '@slipway/proto/slipway/registry/v1/model'
+import { type ModelFile, type ModelVersion, ModelVersionSchema } from '@slipway/proto/slipway/registry/v1/model'
 import type { CreateVersionRequest } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { Code, Failure, type FieldViolation } from '@slipway/rpc'
 import type { BlobStore } from '@slipway/storage'
 import { checkBindings, defaultOutputs } from './bindings.ts'
 import { checkReferences } from './references.ts'
-
-/** The file of a version that holds its graph. */
-export const graphPath = 'model.onnx'
-
-/** Where files are and how large a graph may be. */
-export interface ContentOptions {
-  readonly blobs: BlobStore
-  /** Largest graph that is read, in bytes. */
-  readonly maxGraphBytes: number
-}
+import { checkKind, readSignature, type SignatureOptions } from './signature.ts'
 
 /** The declared content of a version with its digest; INVALID_ARGUMENT with every problem, by field. */
 export async function checkContent(
   request: CreateVersionRequest,
   lineageProblems: readonly FieldViolation[],
-  options: ContentOptions,
+  options: SignatureOptions,
 ): Promise<ModelVersion> {
   const { features, featureService, lineage, referenceDistributions } = request
   const files = await checkFiles(request.files, options.blobs)
@@ -72,38 +56,9 @@ async function checkFiles(files: readonly ModelFile[], blobs: BlobStore): Promis
     }
     checked.push({ ...file, sizeBytes: BigInt(stored?.sizeBytes ?? 0) })
   }
-  if (!paths.has(graphPath)) violations.push({ field: 'files', description: `must contain ${graphPath}` })
+  violations.push(...checkKind(paths))
   if (violations.length > 0) throw invalidVersion(violations)
   return checked
-}
-
-async function readSignature(files: readonly ModelFile[], options: ContentOptions): Promise<Signature> {
-  const index = files.findIndex((file) => file.path === graphPath)
-  const graph = files[index]
-  if (graph === undefined) throw Failure.invalid('files', `must contain ${graphPath}`)
-  if (graph.sizeBytes > options.maxGraphBytes) {
-    throw Failure.invalid(`files[${index}].size_bytes`, `a graph has ${options.maxGraphBytes} bytes at most`)
-  }
-  const pieces: Uint8Array[] = []
-  for await (const piece of options.blobs.read(graph.digest)) pieces.push(piece)
-  try {
-    const { inputs, outputs, opsets, externalFiles } = readModel(Buffer.concat(pieces))
-    const absent = externalFiles.filter((path) => !files.some((file) => file.path === path))
-    if (absent.length > 0)
-      throw Failure.invalid('files', `must contain ${absent.join(', ')}, which the graph refers to`)
-    return create(SignatureSchema, {
-      inputs: inputs.map(toSpec),
-      outputs: outputs.map(toSpec),
-      opsets: Object.fromEntries(Object.entries(opsets).map(([domain, version]) => [domain, BigInt(version)])),
-    })
-  } catch (error) {
-    if (error instanceof OnnxError) throw Failure.invalid(`files[${index}]`, `is not a model: ${error.message}`)
-    throw error
-  }
-}
-
-function toSpec({ name, datatype, shape }: TensorSpec) {
-  return { name, datatype, shape: shape.map(BigInt) }
 }
 
 function invalidVersion(violations: readonly FieldViolation[]): Failure {

@@ -21,21 +21,22 @@ import type { Change, Ledger } from './ledger.ts'
 import { requireModel } from './models.ts'
 import { modelName, parseModelName, parseVersionName, type VersionKey, versionName } from './names.ts'
 import type { Schema } from './schema.ts'
-import { type ContentOptions, checkContent } from './version-content.ts'
+import type { SignatureOptions } from './signature.ts'
+import { checkContent } from './version-content.ts'
 
 /** What versions need. */
-export interface VersionsOptions extends ContentOptions {
+export interface VersionsOptions extends Omit<SignatureOptions, 'findVersion'> {
   readonly ledger: Ledger
 }
 
 /** Creates and reads versions. */
 export class Versions {
   readonly #ledger: Ledger
-  readonly #options: ContentOptions
+  readonly #options: SignatureOptions
 
   constructor(options: VersionsOptions) {
     this.#ledger = options.ledger
-    this.#options = options
+    this.#options = { ...options, findVersion: (name) => this.#find(name) }
   }
 
   async create(request: CreateVersionRequest, actor: string): Promise<ModelVersion> {
@@ -108,6 +109,12 @@ export class Versions {
       ),
     )
     return { versions, nextPageToken }
+  }
+
+  async #find(name: string): Promise<ModelVersion | undefined> {
+    const sql = this.#ledger.database
+    const row = await selectVersion(sql, parseVersionName(name, 'name')).executeTakeFirst()
+    return row && (await toVersion(sql, row))
   }
 
   async #checkParent(parent: string, modelId: string): Promise<FieldViolation[]> {

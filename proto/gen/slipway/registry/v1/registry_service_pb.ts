@@ -354,7 +354,7 @@ export type CreateVersionRequest = Message<"slipway.registry.v1.CreateVersionReq
   requestId: string;
 
   /**
-   * The uploaded files; one must be `model.onnx`.
+   * The uploaded files. One must be `model.onnx`, or `pipeline.json`, a `slipway.inference.v1.Pipeline` as JSON.
    *
    * @generated from field: repeated slipway.registry.v1.ModelFile files = 3;
    */
