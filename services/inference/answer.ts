@@ -23,6 +23,20 @@ const ID_FIELD = 3
 const RAW_FIELD = 6
 const STREAM_RESPONSE_FIELD = 2
 
+/** Name of the answer's parameter that says that no other follows for the same request. */
+const FINAL_RESPONSE_PARAMETER = 'triton_final_response'
+
+const finalResponse = { [FINAL_RESPONSE_PARAMETER]: { parameterChoice: { case: 'boolParam' as const, value: true } } }
+const finalResponseBytes = toBinary(
+  ModelInferResponseSchema,
+  create(ModelInferResponseSchema, { parameters: finalResponse }),
+)
+
+/** A head that says as well that this is a request's last answer; every request has one. */
+export function withFinalResponse(head: Buffer): Buffer {
+  return Buffer.concat([head, finalResponseBytes])
+}
+
 /** Who answers. */
 export interface Answerer {
   readonly model: string
@@ -153,6 +167,7 @@ export function typedResponse(
   group: Group,
   outputs: readonly OutputView[],
   { starts, ends, rows }: AnswerPart,
+  saysFinal: boolean,
 ): ModelInferResponse {
   const raws = outputs.map(({ bytes }, index) => Buffer.from(bytes.subarray(starts[index], ends[index])))
   const contents = raws.map((raw, index) => unpackTyped(group.outputDatatypes[index] ?? 'BYTES', raw))
@@ -161,7 +176,7 @@ export function typedResponse(
     modelName: answerer.model,
     modelVersion: answerer.number,
     id,
-    parameters: digestParameter(answerer),
+    parameters: { ...digestParameter(answerer), ...(saysFinal ? finalResponse : {}) },
     outputs: outputs.map((output, index) => {
       const value = isTyped ? contents[index] : undefined
       return {

@@ -1,6 +1,5 @@
 /** `ModelInfer` and `ModelStreamInfer` in bytes: from a request to its place in a version's queue. */
 
-import { isUtf8 } from 'node:buffer'
 import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
 import { Failure, type RawStream, type RawUnaryCall } from '@slipway/rpc'
 import type { Context } from '@slipway/telemetry'
@@ -15,12 +14,14 @@ import { echo, invalid, malformed, refusal } from './refusals.ts'
 import type { Servable } from './servable.ts'
 import type { Statistics, VersionStatistics } from './statistics.ts'
 import { hasContents, packTyped } from './typed-tensors.ts'
-import { type Envelope, type ParameterValue, readParameter, scanRequest } from './wire.ts'
+import { type Envelope, isText, type ParameterValue, readParameter, scanRequest } from './wire.ts'
 
 const MAX_KNOWN_HEADS = 4096
 const MAX_KNOWN_HEAD_BYTES = 4096
 const MAX_TIMER_MS = 2 ** 31 - 1
 const RESERVED_PREFIX = 'triton_'
+/** Asks that answers say whether they are a request's last. */
+const FINAL_RESPONSE_ASKED = 'triton_enable_empty_final_response'
 const MAX_PRIORITY = 2 ** 31 - 1
 /** Longest id of a request. */
 export const MAX_ID_BYTES = 1024
@@ -106,6 +107,7 @@ interface ReadRequest {
   readonly priority: number
   readonly deadlineMs: number
   readonly trace: Context | undefined
+  readonly saysFinal: boolean
 }
 
 function planOne(planner: Planner, request: Buffer, callDeadlineMs: number): PlannedRequest | Promise<PlannedRequest> {
@@ -120,6 +122,7 @@ function planOne(planner: Planner, request: Buffer, callDeadlineMs: number): Pla
     priority: priorityOf(parameters?.get('priority')),
     deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
     trace: traceOf(textOf(parameters?.get('traceparent'))),
+    saysFinal: parameters?.get(FINAL_RESPONSE_ASKED) === true,
   }
   if (!(version instanceof Promise)) return planFor(planner, version, read)
   return beforeDeadline(version, read.deadlineMs, head.model).then((loaded) => planFor(planner, loaded, read))
@@ -138,7 +141,7 @@ function planFor(planner: Planner, version: Servable, read: ReadRequest): Planne
 function planChecked(
   { statistics: all, maxRequestRows }: Planner,
   version: Servable,
-  { request, envelope, head, priority, deadlineMs, trace }: ReadRequest,
+  { request, envelope, head, priority, deadlineMs, trace, saysFinal }: ReadRequest,
 ): PlannedRequest {
   let { plan, statistics } = head
   if (plan === undefined || statistics === undefined || head.served !== version) {
@@ -153,7 +156,7 @@ function planChecked(
   }
   const { bytes, offsets } = tensorsOf(request, envelope, head, plan)
   const { idStart, idEnd } = envelope
-  return { version, statistics, plan, request, idStart, idEnd, bytes, offsets, priority, deadlineMs, trace }
+  return { version, statistics, plan, request, idStart, idEnd, bytes, offsets, priority, deadlineMs, trace, saysFinal }
 }
 
 /** What a promise gives, or DEADLINE_EXCEEDED when it takes longer than the caller waits. */
@@ -175,14 +178,9 @@ function scan(request: Buffer): Envelope {
   }
   if (envelope.idEnd - envelope.idStart > MAX_ID_BYTES)
     throw invalid('id', `the id is longer than ${MAX_ID_BYTES} bytes`)
+  // It goes back as it came: what is no text would make the answer unreadable.
   if (!isText(request, envelope.idStart, envelope.idEnd)) throw invalid('id', 'the id is not UTF-8')
   return envelope
-}
-
-/** The id goes back as it came: what is no text would make the answer unreadable. */
-function isText(bytes: Buffer, start: number, end: number): boolean {
-  for (let at = start; at < end; at++) if ((bytes[at] as number) >= 0x80) return isUtf8(bytes.subarray(start, end))
-  return true
 }
 
 function tensorsOf(
@@ -226,7 +224,7 @@ function readParameters(request: Buffer, entries: readonly number[]): ReadonlyMa
 
 /** Names that begin so belong to the protocol's other server; of them only one asks for what is so here anyway. */
 function refuseReserved(key: string): void {
-  if (!key.startsWith(RESERVED_PREFIX) || key === 'triton_enable_empty_final_response') return
+  if (!key.startsWith(RESERVED_PREFIX) || key === FINAL_RESPONSE_ASKED) return
   const name = echo(key)
   throw invalid(
     `parameters.${name}`,
@@ -237,6 +235,7 @@ function refuseReserved(key: string): void {
 /** The earlier of the call's deadline and the one that the request's `timeout` (microseconds) makes. */
 function deadlineOf(callDeadlineMs: number, timeout: ParameterValue | undefined): number {
   if (timeout === undefined || timeout === 0) return callDeadlineMs
+  if (typeof timeout === 'bigint' && timeout > 0n) return callDeadlineMs // more than 200 years
   if (typeof timeout !== 'number' || !(timeout > 0))
     throw invalid('parameters.timeout', 'timeout is not a number of microseconds')
   return Math.min(callDeadlineMs, Date.now() + timeout / 1000)

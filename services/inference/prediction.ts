@@ -3,7 +3,7 @@ import { create, toBinary } from '@bufbuild/protobuf'
 import { ModelInferResponseSchema, ModelStreamInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import type { Failure, RawUnaryCall } from '@slipway/rpc'
 import type { Context } from '@slipway/telemetry'
-import { encodeRaw, headFor, typedResponse } from './answer.ts'
+import { encodeRaw, headFor, typedResponse, withFinalResponse } from './answer.ts'
 import type { OutputView } from './executors/executor.ts'
 import type { Plan } from './plan.ts'
 import type { Servable } from './servable.ts'
@@ -25,6 +25,8 @@ export interface PlannedRequest {
   readonly priority: number
   readonly deadlineMs: number
   readonly trace: Context | undefined
+  /** True when the answer must say that it is the request's last. */
+  readonly saysFinal: boolean
 }
 
 /** What unary calls and messages of streams have in common. */
@@ -42,6 +44,7 @@ abstract class Prediction implements Work {
   readonly priority: number
   readonly deadlineMs: number
   readonly trace: Context | undefined
+  readonly saysFinal: boolean
   readonly arrivedMs: number
 
   constructor(planned: PlannedRequest) {
@@ -58,6 +61,7 @@ abstract class Prediction implements Work {
     this.priority = planned.priority
     this.deadlineMs = planned.deadlineMs
     this.trace = planned.trace
+    this.saysFinal = planned.saysFinal
     this.arrivedMs = performance.now()
   }
 
@@ -76,7 +80,7 @@ abstract class Prediction implements Work {
     this.statistics.answered(this.arrivedMs)
     if (plan.isTyped) {
       const id = this.request.toString('utf8', this.idStart, this.idEnd)
-      const response = typedResponse(version, id, group, outputs, part)
+      const response = typedResponse(version, id, group, outputs, part, this.saysFinal)
       const message = this.isStream
         ? toBinary(ModelStreamInferResponseSchema, create(ModelStreamInferResponseSchema, { inferResponse: response }))
         : toBinary(ModelInferResponseSchema, response)
@@ -85,7 +89,8 @@ abstract class Prediction implements Work {
     }
     const head = headFor(version, group, outputs, part.rows, plan.answerHead)
     plan.answerHead = head
-    this.send(encodeRaw(head.bytes, this, outputs, part, this.isStream))
+    const bytes = this.saysFinal ? withFinalResponse(head.bytes) : head.bytes
+    this.send(encodeRaw(bytes, this, outputs, part, this.isStream))
   }
 }
 

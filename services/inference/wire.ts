@@ -5,6 +5,8 @@
  * what the tensors are. Callers send the same head again and again, so a head is decoded once and known by its bytes.
  */
 
+import { isUtf8 } from 'node:buffer'
+
 const VARINT = 0
 const FIXED64 = 1
 const LENGTH_DELIMITED = 2
@@ -130,21 +132,39 @@ export function readParameter(bytes: Buffer, start: number, end: number): { key:
   let key = ''
   let value: ParameterValue | undefined
   while (entry.next()) {
-    if (entry.wire !== LENGTH_DELIMITED) continue
-    if (entry.field === 1) key = bytes.toString('utf8', entry.start, entry.end)
-    if (entry.field !== 2) continue
-    const choice = new Fields(bytes, entry.start, entry.end)
-    while (choice.next()) value = readChoice(bytes, choice) ?? value
+    if (entry.field > 2) continue
+    if (entry.wire !== LENGTH_DELIMITED) throw new MalformedMessage(`a parameter has wire type ${entry.wire}`)
+    if (entry.field === 1) key = readText(bytes, entry.start, entry.end)
+    else {
+      const choice = new Fields(bytes, entry.start, entry.end)
+      while (choice.next()) value = readChoice(bytes, choice) ?? value
+    }
   }
   return value === undefined ? { key } : { key, value }
 }
 
+/** The wire type of each kind of value, by its field. */
+const choices: readonly (number | undefined)[] = [undefined, VARINT, VARINT, LENGTH_DELIMITED, FIXED64, VARINT]
+
 function readChoice(bytes: Buffer, { field, wire, start, end }: Fields): ParameterValue | undefined {
-  if (field === 1 && wire === VARINT) return readInteger(bytes, start, end) !== 0
-  if ((field === 2 || field === 5) && wire === VARINT) return readInteger(bytes, start, end, field === 2)
-  if (field === 3 && wire === LENGTH_DELIMITED) return bytes.toString('utf8', start, end)
-  if (field === 4 && wire === FIXED64) return bytes.readDoubleLE(start)
-  return undefined
+  const expected = choices[field]
+  if (expected === undefined) return undefined
+  if (wire !== expected) throw new MalformedMessage(`the value of a parameter has wire type ${wire}`)
+  if (wire === LENGTH_DELIMITED) return readText(bytes, start, end)
+  if (wire === FIXED64) return bytes.readDoubleLE(start)
+  const integer = readInteger(bytes, start, end, field === 2)
+  return field === 1 ? integer !== 0 : integer
+}
+
+function readText(bytes: Buffer, start: number, end: number): string {
+  if (!isText(bytes, start, end)) throw new MalformedMessage('a text is not UTF-8')
+  return bytes.toString('utf8', start, end)
+}
+
+/** True when bytes are UTF-8. */
+export function isText(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) if ((bytes[at] as number) >= 0x80) return isUtf8(bytes.subarray(start, end))
+  return true
 }
 
 /** A 64-bit varint: a number where it is exact, a bigint beyond. */
