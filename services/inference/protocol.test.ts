@@ -5,6 +5,7 @@ import { create, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import { identityModel } from '@slipway/onnx'
 import {
   type InferParameterSchema,
+  type ModelInferRequest,
   ModelInferRequestSchema,
   type ModelInferResponse,
 } from '@slipway/proto/inference/grpc_service'
@@ -15,7 +16,7 @@ import { refusal } from './refusals.ts'
 import type { Servable } from './servable.ts'
 import { serve, type TestServer } from './testing.ts'
 
-type Request = MessageInitShape<typeof ModelInferRequestSchema>
+type Request = Exclude<MessageInitShape<typeof ModelInferRequestSchema>, ModelInferRequest>
 type Parameter = NonNullable<MessageInitShape<typeof InferParameterSchema>['parameterChoice']>
 
 const MAX_REQUEST_BYTES = 8 * 1024 * 1024
