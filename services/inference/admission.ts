@@ -1,6 +1,6 @@
 /** How long a request that arrives would wait, by which it is taken or refused. Pure. */
 
-import type { RunCost } from './latency-model.ts'
+import type { LatencyModel } from './latency-model.ts'
 
 /** What is before a request. */
 export interface Backlog {
@@ -10,12 +10,13 @@ export interface Backlog {
   readonly batchRows: number
   /** Time until each executor has done what it was given. */
   readonly busyMs: readonly number[]
-  readonly cost: RunCost
+  readonly latency: Pick<LatencyModel, 'predict'>
 }
 
 /** The time until a request's batch begins: all that is before it, shared by the executors. */
-export function expectedWaitMs({ rows, batchRows, busyMs, cost: { fixedMs, perRowMs } }: Backlog): number {
-  let beforeMs = Math.ceil(rows / batchRows) * fixedMs + rows * perRowMs
+export function expectedWaitMs({ rows, batchRows, busyMs, latency }: Backlog): number {
+  const rest = rows % batchRows
+  let beforeMs = Math.floor(rows / batchRows) * latency.predict(batchRows) + (rest > 0 ? latency.predict(rest) : 0)
   for (const ms of busyMs) beforeMs += ms
   return beforeMs / Math.max(1, busyMs.length)
 }

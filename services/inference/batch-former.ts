@@ -42,6 +42,14 @@ export interface FormedBatch {
   readonly isRetry: boolean
 }
 
+/** What a former needs from around it. */
+export interface FormerOptions {
+  readonly model: string
+  readonly limits: BatchLimits
+  /** Tells a caller that, and why, there will be no answer. */
+  readonly fail: (work: Work, failure: Failure) => void
+}
+
 interface Retry {
   readonly group: Group
   readonly members: readonly Work[]
@@ -54,6 +62,7 @@ export class BatchFormer {
   readonly counts = { expired: 0, cancelled: 0, shed: 0 }
   readonly #model: string
   readonly #limits: BatchLimits
+  readonly #fail: FormerOptions['fail']
   readonly #latency: GroupLatency
   readonly #queue = new WorkQueue()
   readonly #retries: Retry[] = []
@@ -63,9 +72,10 @@ export class BatchFormer {
   #overheadMs = 0
   #takesRows = true
 
-  constructor(model: string, limits: BatchLimits) {
+  constructor({ model, limits, fail }: FormerOptions) {
     this.#model = model
     this.#limits = limits
+    this.#fail = fail
     const { maxBatchRows: maxRows, latencyObjectiveMs: objectiveMs = Number.POSITIVE_INFINITY } = limits
     this.#latency = new GroupLatency({ maxRows, objectiveMs })
   }
@@ -91,7 +101,7 @@ export class BatchFormer {
     const refused = isFree ? undefined : this.#refuse(work, now, busyMs)
     if (refused !== undefined) {
       this.counts.shed++
-      work.fail(refused)
+      this.#fail(work, refused)
       return
     }
     this.#lastMs[levelOf(work.priority)] = now.ms
@@ -158,7 +168,7 @@ export class BatchFormer {
     const { group, rows, deadlineMs, priority } = work
     const before = this.#queue.rowsUpTo(levelOf(priority))
     const batchRows = this.#latency.maxRows(group)
-    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, cost: this.#latency.model(group).cost })
+    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, latency: this.#latency.model(group) })
     if (before > 0 && before + rows > this.#limits.maxQueueRows)
       return refusal.queueFull(this.#model, `${before} rows wait`, waitMs)
     if (waitMs > this.#limits.maxQueueWaitMs)
@@ -233,12 +243,12 @@ export class BatchFormer {
     }
     if (!work.isCancelled) return true
     this.counts.cancelled++
-    work.fail(refusal.cancelled())
+    this.#fail(work, refusal.cancelled())
     return false
   }
 
   #expire(work: Work): void {
     this.counts.expired++
-    work.fail(refusal.deadline(this.#model))
+    this.#fail(work, refusal.deadline(this.#model))
   }
 }

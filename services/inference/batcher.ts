@@ -12,7 +12,8 @@
  *    to try again. Less urgent requests count for neither.
  * 5. When a batch fails its halves are tried again, down to the request that fails alone; when its executor dies each of
  *    its requests is tried alone, once.
- * 6. A batch runs only on threads taken from the budget. A busy executor is handed a second batch only when it is full.
+ * 6. A batch runs only on threads taken from the budget. A busy executor is handed a second batch only when it is full and
+ *    no other version waits for threads.
  */
 import type { Failure } from '@slipway/rpc'
 import { BatchFormer, type BatchLimits, type FormedBatch, type Now } from './batch-former.ts'
@@ -46,6 +47,8 @@ export interface BatcherOptions {
   readonly threadsPerRun: number
   /** Answers the members of a batch; false, and none is answered, when the outputs have other rows than the inputs. */
   readonly answer: (batch: WorkBatch, result: BatchResult) => boolean
+  /** Hears of each request that is not answered, after its caller was told. */
+  readonly onFailed?: ((work: Work, failure: Failure) => void) | undefined
 }
 
 /** An executor, and when it will have done what it was given as far as is known, by `performance.now()`. */
@@ -59,6 +62,7 @@ export class Batcher {
   readonly #options: BatcherOptions
   readonly #former: BatchFormer
   readonly #seats: Seat[] = []
+  readonly #leaving = new Map<Executor, () => void>()
   readonly #counts = { batches: 0, rows: 0, executedAfterDeadline: 0 }
   #running = 0
   #isPlanned = false
@@ -68,7 +72,8 @@ export class Batcher {
 
   constructor(options: BatcherOptions) {
     this.#options = options
-    this.#former = new BatchFormer(options.model, options.limits)
+    const { model, limits } = options
+    this.#former = new BatchFormer({ model, limits, fail: (work, failure) => this.#fail(work, failure) })
   }
 
   get counts(): WorkCounts {
@@ -90,6 +95,13 @@ export class Batcher {
   attach(executor: Executor): void {
     this.#seats.push({ executor, freeAtMs: 0 })
     this.#plan()
+  }
+
+  /** Hands an executor no more batches; resolves when it has done those that it has, or is gone. */
+  async detach(executor: Executor): Promise<void> {
+    this.#unseat(executor)
+    if (executor.running === 0) return
+    await new Promise<void>((resolve) => this.#leaving.set(executor, resolve))
   }
 
   /** Forgets how long batches take: the first run of a model is no example for the next ones. */
@@ -118,7 +130,7 @@ export class Batcher {
     this.#ended(executor)
     const [first] = members
     if (first !== undefined && members.length === 1) {
-      first.fail(refusal.runFailed(this.#options.model, this.#options.version, message))
+      this.#fail(first, refusal.runFailed(this.#options.model, this.#options.version, message))
     } else {
       const half = members.length >> 1
       this.#former.retry(group, members.slice(0, half))
@@ -140,13 +152,13 @@ export class Batcher {
 
   /** An executor is gone, and with it the batches that it had. */
   died(executor: Executor, batches: readonly WorkBatch[]): void {
-    const at = this.#seats.findIndex((seat) => seat.executor === executor)
-    if (at >= 0) this.#seats.splice(at, 1)
+    this.#unseat(executor)
+    this.#running -= batches.length
+    if (batches.length > 0) this.#emptied(executor)
     for (const { members, group } of batches) {
-      this.#ended(executor)
       const [first] = members
       if (first !== undefined && members.length === 1) {
-        first.fail(refusal.executorDied(this.#options.model, this.#options.version))
+        this.#fail(first, refusal.executorDied(this.#options.model, this.#options.version))
       } else {
         for (const member of members) this.#former.retry(group, [member])
       }
@@ -157,7 +169,7 @@ export class Batcher {
 
   /** Fails everything that waits. */
   failAll(failure: () => Failure): void {
-    for (const work of this.#former.takeAll()) work.fail(failure())
+    for (const work of this.#former.takeAll()) this.#fail(work, failure())
     this.#tellIdle()
   }
 
@@ -227,12 +239,12 @@ export class Batcher {
 
   /** An executor that is idle, else one that may be handed a second batch because it is full. */
   #freeSeat(): Seat | undefined {
-    const { isFull } = this.#former
+    const mayWait = this.#former.isFull && !this.#options.budget.isContended
     let spare: Seat | undefined
     for (const seat of this.#seats) {
       const { running, slots } = seat.executor
       if (running === 0) return seat
-      if (isFull && running < slots) spare ??= seat
+      if (mayWait && running < slots) spare ??= seat
     }
     return spare
   }
@@ -242,7 +254,24 @@ export class Batcher {
     if (executor.running > 0) return
     const seat = this.#seats.find((one) => one.executor === executor)
     if (seat !== undefined) seat.freeAtMs = 0
+    this.#emptied(executor)
+  }
+
+  /** An executor has nothing to do any more: its threads are free, and it may go. */
+  #emptied(executor: Executor): void {
+    this.#leaving.get(executor)?.()
+    this.#leaving.delete(executor)
     this.#options.budget.give(this.#options.threadsPerRun)
+  }
+
+  #unseat(executor: Executor): void {
+    const at = this.#seats.findIndex((seat) => seat.executor === executor)
+    if (at >= 0) this.#seats.splice(at, 1)
+  }
+
+  #fail(work: Work, failure: Failure): void {
+    work.fail(failure)
+    this.#options.onFailed?.(work, failure)
   }
 
   #isIdle(): boolean {

@@ -9,6 +9,10 @@ export interface RunCost {
   readonly perRowMs: number
 }
 
+/** A prediction is good for batches up to so many times the largest one that was seen. */
+const EXTRAPOLATION = 4
+const FORGET_LARGEST = 0.999
+
 /** See the top of this file. */
 export class LatencyModel {
   static readonly #decay = 0.97
@@ -17,6 +21,7 @@ export class LatencyModel {
   #millis = 0
   #rowsSquared = 0
   #rowsMillis = 0
+  #largestRows = 0
   #cost: RunCost | undefined
 
   /** True once there is anything to go by. */
@@ -32,6 +37,7 @@ export class LatencyModel {
     this.#millis = this.#millis * decay + millis
     this.#rowsSquared = this.#rowsSquared * decay + rows * rows
     this.#rowsMillis = this.#rowsMillis * decay + rows * millis
+    this.#largestRows = Math.max(rows, this.#largestRows * FORGET_LARGEST)
     this.#cost = undefined
   }
 
@@ -41,10 +47,14 @@ export class LatencyModel {
     return this.#cost
   }
 
-  /** The time that a batch of so many rows will take; 0 while nothing is known. */
+  /**
+   * The time that a batch of so many rows will take; 0 while nothing is known. Batches far larger than all that were seen are
+   * taken to be as quick as the largest that can be told of: work is refused because of this, and what small
+   * batches differ by says little about large ones.
+   */
   predict(rows: number): number {
     const { fixedMs, perRowMs } = this.cost
-    return fixedMs + perRowMs * rows
+    return fixedMs + perRowMs * Math.min(rows, this.#largestRows * EXTRAPOLATION)
   }
 
   /** Believes a little less in its figures, so that a server that refuses work because of them finds out when they are wrong. */
