@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file slipway/inference/v1/model_control_service.proto.
  */
 export const file_slipway_inference_v1_model_control_service: GenFile = /*@__PURE__*/
-  fileDesc("CjBzbGlwd2F5L2luZmVyZW5jZS92MS9tb2RlbF9jb250cm9sX3NlcnZpY2UucHJvdG8SFHNsaXB3YXkuaW5mZXJlbmNlLnYxIoQBChJMb2FkVmVyc2lvblJlcXVlc3QSPQoEbmFtZRgBIAEoCUIvukgscioyKF5tb2RlbHMvW2EtejAtOS1dKy92ZXJzaW9ucy9bMS05XVswLTldKiQSLwoGZGlnZXN0GAIgASgJQh+6SBxyGjIYXihzaGEyNTY6WzAtOWEtZl17NjR9KT8kIlUKFFVubG9hZFZlcnNpb25SZXF1ZXN0Ej0KBG5hbWUYASABKAlCL7pILHIqMihebW9kZWxzL1thLXowLTktXSsvdmVyc2lvbnMvWzEtOV1bMC05XSokIhsKGUxpc3RMb2FkZWRWZXJzaW9uc1JlcXVlc3QiUwoaTGlzdExvYWRlZFZlcnNpb25zUmVzcG9uc2USNQoIdmVyc2lvbnMYASADKAsyIy5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkZWRWZXJzaW9uIrIBCg1Mb2FkZWRWZXJzaW9uEgwKBG5hbWUYASABKAkSDgoGZGlnZXN0GAIgASgJEi4KBXN0YXRlGAMgASgOMh8uc2xpcHdheS5pbmZlcmVuY2UudjEuTG9hZFN0YXRlEg8KB21lc3NhZ2UYBCABKAkSEgoKc2l6ZV9ieXRlcxgFIAEoAxIuCgpyZWFkeV90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCqGAQoJTG9hZFN0YXRlEhoKFkxPQURfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJMT0FEX1NUQVRFX0xPQURJTkcQARIUChBMT0FEX1NUQVRFX1JFQURZEAISGAoUTE9BRF9TVEFURV9VTkxPQURJTkcQAxIVChFMT0FEX1NUQVRFX0ZBSUxFRBAEMs4CChNNb2RlbENvbnRyb2xTZXJ2aWNlElwKC0xvYWRWZXJzaW9uEiguc2xpcHdheS5pbmZlcmVuY2UudjEuTG9hZFZlcnNpb25SZXF1ZXN0GiMuc2xpcHdheS5pbmZlcmVuY2UudjEuTG9hZGVkVmVyc2lvbhJgCg1VbmxvYWRWZXJzaW9uEiouc2xpcHdheS5pbmZlcmVuY2UudjEuVW5sb2FkVmVyc2lvblJlcXVlc3QaIy5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkZWRWZXJzaW9uEncKEkxpc3RMb2FkZWRWZXJzaW9ucxIvLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxpc3RMb2FkZWRWZXJzaW9uc1JlcXVlc3QaMC5zbGlwd2F5LmluZmVyZW5jZS52MS5MaXN0TG9hZGVkVmVyc2lvbnNSZXNwb25zZWIGcHJvdG8z", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("CjBzbGlwd2F5L2luZmVyZW5jZS92MS9tb2RlbF9jb250cm9sX3NlcnZpY2UucHJvdG8SFHNsaXB3YXkuaW5mZXJlbmNlLnYxIscBChJMb2FkVmVyc2lvblJlcXVlc3QSTQoEbmFtZRgBIAEoCUI/ukg8cjoyOF5tb2RlbHMvW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXSovdmVyc2lvbnMvWzEtOV1bMC05XSokEi8KBmRpZ2VzdBgCIAEoCUIfukgcchoyGF4oc2hhMjU2OlswLTlhLWZdezY0fSk/JBIxCglsb2FkZWRfYnkYAyABKA4yHi5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkZWRCeSJlChRVbmxvYWRWZXJzaW9uUmVxdWVzdBJNCgRuYW1lGAEgASgJQj+6SDxyOjI4Xm1vZGVscy9bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKi92ZXJzaW9ucy9bMS05XVswLTldKiQiGwoZTGlzdExvYWRlZFZlcnNpb25zUmVxdWVzdCJTChpMaXN0TG9hZGVkVmVyc2lvbnNSZXNwb25zZRI1Cgh2ZXJzaW9ucxgBIAMoCzIjLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRlZFZlcnNpb24iyAEKDUxvYWRlZFZlcnNpb24SDAoEbmFtZRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSLgoFc3RhdGUYAyABKA4yHy5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkU3RhdGUSDwoHbWVzc2FnZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgDEi4KCnJlYWR5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG1lbW9yeV9ieXRlcxgHIAEoAyo9CghMb2FkZWRCeRIZChVMT0FERURfQllfVU5TUEVDSUZJRUQQABIWChJMT0FERURfQllfRU5EUE9JTlQQASqfAQoJTG9hZFN0YXRlEhoKFkxPQURfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJMT0FEX1NUQVRFX0xPQURJTkcQARIUChBMT0FEX1NUQVRFX1JFQURZEAISGAoUTE9BRF9TVEFURV9VTkxPQURJTkcQAxIVChFMT0FEX1NUQVRFX0ZBSUxFRBAEEhcKE0xPQURfU1RBVEVfVU5MT0FERUQQBTLOAgoTTW9kZWxDb250cm9sU2VydmljZRJcCgtMb2FkVmVyc2lvbhIoLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRWZXJzaW9uUmVxdWVzdBojLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRlZFZlcnNpb24SYAoNVW5sb2FkVmVyc2lvbhIqLnNsaXB3YXkuaW5mZXJlbmNlLnYxLlVubG9hZFZlcnNpb25SZXF1ZXN0GiMuc2xpcHdheS5pbmZlcmVuY2UudjEuTG9hZGVkVmVyc2lvbhJ3ChJMaXN0TG9hZGVkVmVyc2lvbnMSLy5zbGlwd2F5LmluZmVyZW5jZS52MS5MaXN0TG9hZGVkVmVyc2lvbnNSZXF1ZXN0GjAuc2xpcHdheS5pbmZlcmVuY2UudjEuTGlzdExvYWRlZFZlcnNpb25zUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * Asks for a version to be loaded.
@@ -34,6 +34,13 @@ export type LoadVersionRequest = Message<"slipway.inference.v1.LoadVersionReques
    * @generated from field: string digest = 2;
    */
   digest: string;
+
+  /**
+   * Who will call it. When memory is short, what endpoints send traffic to is let go after what was only asked for.
+   *
+   * @generated from field: slipway.inference.v1.LoadedBy loaded_by = 3;
+   */
+  loadedBy: LoadedBy;
 };
 
 /**
@@ -147,6 +154,13 @@ export type LoadedVersion = Message<"slipway.inference.v1.LoadedVersion"> & {
    * @generated from field: google.protobuf.Timestamp ready_time = 6;
    */
   readyTime?: Timestamp | undefined;
+
+  /**
+   * Bytes of memory that it takes, as far as that was measured.
+   *
+   * @generated from field: int64 memory_bytes = 7;
+   */
+  memoryBytes: bigint;
 };
 
 /**
@@ -155,6 +169,40 @@ export type LoadedVersion = Message<"slipway.inference.v1.LoadedVersion"> & {
  */
 export const LoadedVersionSchema: GenMessage<LoadedVersion> = /*@__PURE__*/
   messageDesc(file_slipway_inference_v1_model_control_service, 4);
+
+/**
+ * Who a version is loaded for.
+ *
+ * @generated from enum slipway.inference.v1.LoadedBy
+ */
+export const LoadedBy = {
+  /**
+   * Somebody who asked.
+   *
+   * @generated from enum value: LOADED_BY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * An endpoint, whose traffic may go to it.
+   *
+   * @generated from enum value: LOADED_BY_ENDPOINT = 1;
+   */
+  ENDPOINT: 1,
+} as const;
+
+/**
+ * Who a version is loaded for.
+ *
+ * @generated from enum slipway.inference.v1.LoadedBy
+ */
+export type LoadedBy = (typeof LoadedBy)[keyof typeof LoadedBy] | UnknownEnum;
+
+/**
+ * Describes the enum slipway.inference.v1.LoadedBy.
+ */
+export const LoadedBySchema: GenEnum<LoadedBy> = /*@__PURE__*/
+  enumDesc(file_slipway_inference_v1_model_control_service, 0);
 
 /**
  * Where a version is between disk and service.
@@ -196,6 +244,13 @@ export const LoadState = {
    * @generated from enum value: LOAD_STATE_FAILED = 4;
    */
   FAILED: 4,
+
+  /**
+   * Let go for now, for want of callers or of memory: it is loaded for its next caller.
+   *
+   * @generated from enum value: LOAD_STATE_UNLOADED = 5;
+   */
+  UNLOADED: 5,
 } as const;
 
 /**
@@ -209,7 +264,7 @@ export type LoadState = (typeof LoadState)[keyof typeof LoadState] | UnknownEnum
  * Describes the enum slipway.inference.v1.LoadState.
  */
 export const LoadStateSchema: GenEnum<LoadState> = /*@__PURE__*/
-  enumDesc(file_slipway_inference_v1_model_control_service, 0);
+  enumDesc(file_slipway_inference_v1_model_control_service, 1);
 
 /**
  * Says which registered versions an inference server holds ready. Predictions themselves go over the Open Inference
@@ -219,8 +274,9 @@ export const LoadStateSchema: GenEnum<LoadState> = /*@__PURE__*/
  */
 export const ModelControlService: GenService<{
   /**
-   * Has a version loaded and returns when it answers; returns at once when it does already. The version stays loaded
-   * until it is unloaded, or until it has had no caller for a while and no alias points to it.
+   * Has a version loaded and returns when it answers; returns at once when it does already. The version stays known
+   * until it is unloaded. When it has had no caller for a while, or others need its memory, it is let go, and loaded
+   * again for the next caller who asks for it.
    *
    * @generated from rpc slipway.inference.v1.ModelControlService.LoadVersion
    */
@@ -241,7 +297,7 @@ export const ModelControlService: GenService<{
     output: typeof LoadedVersionSchema;
   },
   /**
-   * Lists what is loaded or on its way.
+   * Lists what is loaded, on its way, or known and loaded for its next caller.
    *
    * @generated from rpc slipway.inference.v1.ModelControlService.ListLoadedVersions
    */
