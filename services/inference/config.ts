@@ -1,13 +1,25 @@
 import { availableParallelism } from 'node:os'
 import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
 import { readServiceSettings, type ServiceSettings } from '@slipway/service'
+import { type AsyncPredictionSettings, readAsyncPredictionSettings } from './async-predictions/settings.ts'
+import { type BatchingSettings, readBatchingSettings } from './batching-settings.ts'
+import { type ExecutorSettings, readExecutorSettings } from './executors/settings.ts'
+import { type HttpSettings, readHttpSettings } from './http/settings.ts'
 import { readIdentity, type ServerIdentity } from './model-metadata.ts'
+import { type ResidencySettings, readResidencySettings } from './residency-settings.ts'
 import { type ResponseCacheSettings, readResponseCacheSettings } from './response-cache/settings.ts'
 
 const VERSION = '0.1.0'
 
 /** Settings of the inference service. */
-export interface InferenceConfig extends ServiceSettings, ResponseCacheSettings {
+export interface InferenceConfig
+  extends ServiceSettings,
+    BatchingSettings,
+    ExecutorSettings,
+    ResidencySettings,
+    ResponseCacheSettings,
+    AsyncPredictionSettings,
+    HttpSettings {
   /** The registry, `host:port`. */
   readonly registryAddress: string
   /** What `ServerMetadata` says. */
@@ -20,22 +32,10 @@ export interface InferenceConfig extends ServiceSettings, ResponseCacheSettings 
   readonly intraOpThreads: number
   /** Executors of each version. */
   readonly executorsPerVersion: number
-  /** Rows of one batch. */
-  readonly maxBatchRows: number
-  /** Bytes of one batch's requests. */
-  readonly maxBatchBytes: number
-  /** Rows that may wait for one version. */
-  readonly maxQueueRows: number
-  /** Longest predicted wait at which requests are still taken. */
-  readonly maxQueueWaitMs: number
   /** Bytes of one request. */
   readonly maxRequestBytes: number
   /** Bytes of model files kept on disk. */
   readonly maxCacheBytes: number
-  /** Bytes of model files loaded at once, before versions without an alias are let go. */
-  readonly maxLoadedBytes: number
-  /** A version without an alias is let go when it had no caller for so long. */
-  readonly idleMs: number
   /** Deaths of an executor within ten minutes after which its version is quarantined. */
   readonly maxExecutorDeaths: number
 }
@@ -46,13 +46,19 @@ export function loadConfig(env: Environment): InferenceConfig {
     ...placeSettings(read),
     ...executionSettings(read),
     ...boundSettings(read),
+    ...readBatchingSettings(read),
+    ...readResidencySettings(read),
+    ...readExecutorSettings(read),
     ...readResponseCacheSettings(read),
+    ...readAsyncPredictionSettings(read),
   }))
 }
 
 function placeSettings(read: SettingsReader) {
+  const service = readServiceSettings(read, { name: 'inference', defaultPort: 7403 })
   return {
-    ...readServiceSettings(read, { name: 'inference', defaultPort: 7403 }),
+    ...service,
+    ...readHttpSettings(read, service.listen),
     registryAddress: read.text('SLIPWAY_REGISTRY_ADDRESS', {
       doc: 'the registry, host:port',
       default: '127.0.0.1:7401',
@@ -93,32 +99,11 @@ function executionSettings(read: SettingsReader) {
       min: 1,
       max: 1000,
     }),
-    idleMs: read.durationMs('SLIPWAY_INFERENCE_IDLE', {
-      doc: 'idle time after which an unaliased version goes',
-      default: '1h',
-    }),
   }
 }
 
 function boundSettings(read: SettingsReader) {
   return {
-    maxBatchRows: read.integer('SLIPWAY_INFERENCE_MAX_BATCH_ROWS', {
-      doc: 'rows of one batch',
-      default: 256,
-      min: 1,
-      max: 65_536,
-    }),
-    maxBatchBytes: read.bytes('SLIPWAY_INFERENCE_MAX_BATCH_BYTES', { doc: 'bytes of one batch', default: '16MiB' }),
-    maxQueueRows: read.integer('SLIPWAY_INFERENCE_MAX_QUEUE_ROWS', {
-      doc: 'rows that may wait for one version',
-      default: 65_536,
-      min: 1,
-      max: 10_000_000,
-    }),
-    maxQueueWaitMs: read.durationMs('SLIPWAY_INFERENCE_MAX_QUEUE_WAIT', {
-      doc: 'longest predicted wait',
-      default: '10s',
-    }),
     maxRequestBytes: read.bytes('SLIPWAY_INFERENCE_MAX_REQUEST_BYTES', {
       doc: 'bytes of one request',
       default: '64MiB',
@@ -126,10 +111,6 @@ function boundSettings(read: SettingsReader) {
     maxCacheBytes: read.bytes('SLIPWAY_INFERENCE_MAX_CACHE_BYTES', {
       doc: 'bytes of model files on disk',
       default: '10GiB',
-    }),
-    maxLoadedBytes: read.bytes('SLIPWAY_INFERENCE_MAX_LOADED_BYTES', {
-      doc: 'bytes of model files loaded',
-      default: '4GiB',
     }),
   }
 }

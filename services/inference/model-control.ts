@@ -1,5 +1,9 @@
 import { timestampFromMs } from '@bufbuild/protobuf/wkt'
-import { LoadState, type ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
+import {
+  LoadedBy,
+  LoadState,
+  type ModelControlService,
+} from '@slipway/proto/slipway/inference/v1/model_control_service'
 import type { Handlers } from '@slipway/rpc'
 import { splitVersionName } from './model-source.ts'
 import type { ModelTable, VersionState } from './model-table.ts'
@@ -10,6 +14,7 @@ const states: Readonly<Record<VersionState['kind'], LoadState>> = {
   ready: LoadState.READY,
   unloading: LoadState.UNLOADING,
   failed: LoadState.FAILED,
+  unloaded: LoadState.UNLOADED,
 }
 
 /** Has versions loaded and let go on request. */
@@ -18,8 +23,8 @@ export function createModelControlService(
   residency: Residency,
 ): Handlers<typeof ModelControlService> {
   return {
-    async loadVersion({ name, digest }) {
-      await residency.load(name, digest)
+    async loadVersion({ name, digest, loadedBy }) {
+      await residency.load(name, digest, loadedBy === LoadedBy.ENDPOINT ? 'endpoint' : 'request')
       return describe(models, name)
     },
     async unloadVersion({ name }) {
@@ -40,11 +45,13 @@ function describe(models: ModelTable, name: string) {
   if (found === undefined) return { name, state: LoadState.UNSPECIFIED }
   if (found.kind === 'loading') return { name, state: states.loading }
   if (found.kind === 'failed') return { name, state: states.failed, message: found.failure.message }
-  const { digest, sizeBytes, isQuarantined } = found.served
+  if (found.kind === 'unloaded') return { name, state: states.unloaded, message: 'it is loaded for its next caller' }
+  const { digest, sizeBytes, memoryBytes, isQuarantined } = found.served
   return {
     name,
     digest,
     sizeBytes: BigInt(sizeBytes),
+    memoryBytes: BigInt(memoryBytes ?? 0),
     state: isQuarantined ? LoadState.FAILED : states[found.kind],
     message: isQuarantined ? 'quarantined: its executor died too often' : '',
     ...(found.kind === 'ready' ? { readyTime: timestampFromMs(found.readyTimeMs) } : {}),

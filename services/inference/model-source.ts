@@ -1,24 +1,57 @@
-/** From a version's name to its verified model: manifest and files from the registry, or from this server's disk. */
-import { link, mkdir, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { versionDigest } from '@slipway/models'
+/** Where versions come from: a registry or a folder. What is common to them, and how files become a model that can be served. */
+import { join } from 'node:path'
 import { OnnxError, type OnnxModel, readModel } from '@slipway/onnx'
-import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { type Client, Failure } from '@slipway/rpc'
-import type { ArtifactCache, FetchArtifact } from './artifact-cache.ts'
+import { Failure } from '@slipway/rpc'
 import { refusal } from './refusals.ts'
-import type { Manifest, RegistryState } from './registry-state.ts'
 import type { VerifiedModel } from './served-version.ts'
 import { describeSignature } from './signature.ts'
 
 const MODEL_FILE = 'model.onnx'
-const MANIFEST_TIMEOUT_MS = 10_000
+const EXAMPLE_REQUEST_FILE = 'example/request.binpb'
+const EXAMPLE_RESPONSE_FILE = 'example/response.binpb'
+/** Largest file of a registered example. */
+const MAX_EXAMPLE_BYTES = 16 * 1024 * 1024
 
-/** Gives a file from the registry. */
-export function fetchFromRegistry(registry: Client<typeof RegistryService>): FetchArtifact {
-  return async function* (digest, offset) {
-    for await (const { chunk } of registry.downloadFile({ digest, offset: BigInt(offset) })) yield chunk
-  }
+/** One file of a version. */
+export interface VersionFile {
+  /** Within the version, with slashes. */
+  readonly path: string
+  readonly sizeBytes: number
+  /** `sha256:{hex}`. */
+  readonly digest: string
+}
+
+/** The files of a version. */
+export interface Manifest {
+  /** The version's digest, `sha256:{hex}`. */
+  readonly digest: string
+  readonly files: readonly VersionFile[]
+}
+
+/** A version and the way to its files. */
+export interface VersionFiles extends Manifest {
+  /** `models/{model}/versions/{number}`. */
+  readonly name: string
+  readonly model: string
+  /** The version's number in decimal digits. */
+  readonly number: string
+  /** The bytes of a file, whose digest was checked in this very call. NOT_FOUND when the version has no such file. */
+  read(path: string): Promise<Uint8Array>
+  /** The folder in which all files lie, checked, where a model finds its weights. */
+  layOut(): Promise<string>
+}
+
+/**
+ * Finds versions. Promises:
+ *
+ * 1. No byte is given whose digest was not checked, and the digest of a version covers those of all its files.
+ * 2. A version that was found once is found again without asking anybody else, as long as its files are on this machine.
+ */
+export interface ModelSource {
+  /** A version's files. NOT_FOUND when there is none, DATA_LOSS when it is not what its digest was taken of. */
+  files(name: string): Promise<VersionFiles>
+  /** Bytes of a version's files, if that is known without waiting. */
+  sizeBytes(name: string): number | undefined
 }
 
 /** Splits `models/{model}/versions/{number}`. */
@@ -28,77 +61,56 @@ export function splitVersionName(name: string): { readonly model: string; readon
   return { model, number }
 }
 
-/** What a source needs from around it. */
-export interface ModelSourceOptions {
-  readonly registry: Client<typeof RegistryService>
-  readonly state: RegistryState
-  readonly cache: ArtifactCache
-  /** Folder in which versions with several files are laid out. */
-  readonly layoutDirectory: string
+/** Puts a version's name together. */
+export function versionName(model: string, number: string): string {
+  return `models/${model}/versions/${number}`
 }
 
-/** Finds, fetches and verifies models. */
-export class ModelSource {
-  readonly #options: ModelSourceOptions
+/** Bytes of all files. */
+export function sizeOf(files: readonly VersionFile[]): number {
+  return files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
+}
 
-  constructor(options: ModelSourceOptions) {
-    this.#options = options
+/** The verified model among a version's files. FAILED_PRECONDITION when it is not one that can be served. */
+export async function openModel(version: VersionFiles): Promise<VerifiedModel> {
+  const { name, model, number, digest, files } = version
+  if (!hasFile(version, MODEL_FILE)) throw notServable(name, `it has no ${MODEL_FILE}`)
+  const described = describe(name, await version.read(MODEL_FILE))
+  const hasBf16 = [...described.inputs, ...described.outputs].some(({ datatype }) => datatype === 'BF16')
+  if (hasBf16) throw notServable(name, 'its signature has BF16, which the runtime cannot carry')
+  const missing = described.externalFiles.find((path) => !hasFile(version, path))
+  if (missing !== undefined) throw notServable(name, `its weights are in ${missing}, which it has not`)
+  const isOneFile = described.externalFiles.length === 0
+  const example = await readExample(version)
+  return {
+    name,
+    model,
+    number,
+    digest,
+    sizeBytes: sizeOf(files),
+    signature: describeSignature(described.inputs, described.outputs),
+    read: isOneFile ? () => version.read(MODEL_FILE) : async () => join(await version.layOut(), MODEL_FILE),
+    ...(example === undefined ? {} : { example }),
   }
+}
 
-  /**
-   * The manifest of a version, from the registry the first time: a version never changes, so it is asked for once. DATA_LOSS
-   * when what the registry says of the version is not what its digest was taken of.
-   */
-  async manifest(name: string): Promise<Manifest> {
-    const { registry, state } = this.#options
-    const known = state.manifest(name)
-    if (known !== undefined) return known
-    const version = await registry.getVersion({ name }, { timeoutMs: MANIFEST_TIMEOUT_MS })
-    const { digest, files } = version
-    if (versionDigest(version) !== digest) throw refusal.wrongManifest(name, digest)
-    const manifest: Manifest = {
-      digest,
-      files: files.map((file) => ({ path: file.path, sizeBytes: Number(file.sizeBytes), digest: file.digest })),
-    }
-    state.setManifest(name, manifest)
-    return manifest
-  }
+/** The registered example, if there is one. */
+async function readExample(version: VersionFiles): Promise<VerifiedModel['example']> {
+  if (!hasFile(version, EXAMPLE_REQUEST_FILE)) return undefined
+  const tooLarge = version.files.find(({ path, sizeBytes }) => isExample(path) && sizeBytes > MAX_EXAMPLE_BYTES)
+  if (tooLarge !== undefined)
+    throw notServable(version.name, `${tooLarge.path} is larger than ${MAX_EXAMPLE_BYTES} bytes`)
+  const request = await version.read(EXAMPLE_REQUEST_FILE)
+  if (!hasFile(version, EXAMPLE_RESPONSE_FILE)) return { request }
+  return { request, response: await version.read(EXAMPLE_RESPONSE_FILE) }
+}
 
-  /** The verified model of a version. FAILED_PRECONDITION when it is not one that can be served, DATA_LOSS when its bytes are wrong. */
-  async open(name: string): Promise<VerifiedModel> {
-    const { cache } = this.#options
-    const { model, number } = splitVersionName(name)
-    const manifest = await this.manifest(name)
-    const file = manifest.files.find(({ path }) => path === MODEL_FILE)
-    if (file === undefined) throw notServable(name, `it has no ${MODEL_FILE}`)
-    const described = describe(name, await cache.read(file))
-    const hasBf16 = [...described.inputs, ...described.outputs].some(({ datatype }) => datatype === 'BF16')
-    if (hasBf16) throw notServable(name, 'its signature has BF16, which the runtime cannot carry')
-    const isOneFile = described.externalFiles.length === 0
-    return {
-      name,
-      model,
-      number,
-      digest: manifest.digest,
-      sizeBytes: manifest.files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
-      signature: describeSignature(described.inputs, described.outputs),
-      read: isOneFile ? () => cache.read(file) : () => this.#layOut(manifest),
-    }
-  }
+function isExample(path: string): boolean {
+  return path === EXAMPLE_REQUEST_FILE || path === EXAMPLE_RESPONSE_FILE
+}
 
-  /** Puts the verified files of a version into one folder, where its model finds its weights; returns the model's path. */
-  async #layOut(manifest: Manifest): Promise<string> {
-    const { cache, layoutDirectory } = this.#options
-    const folder = join(layoutDirectory, manifest.digest.replace('sha256:', ''))
-    for (const file of manifest.files) {
-      const target = join(folder, file.path)
-      await cache.read(file)
-      await mkdir(dirname(target), { recursive: true })
-      await rm(target, { force: true })
-      await link(await cache.ensure(file), target)
-    }
-    return join(folder, MODEL_FILE)
-  }
+function hasFile({ files }: VersionFiles, path: string): boolean {
+  return files.some((file) => file.path === path)
 }
 
 function describe(name: string, bytes: Uint8Array): OnnxModel {

@@ -5,6 +5,7 @@
  *    one that is taken off the list has no further callers and can be drained.
  * 2. The version without a number is the default alias's if it is ready; while that one is on its way, the one that was
  *    the default before stays, as long as it is ready; without an alias it is the newest that is ready.
+ * 3. Nobody stands in for a version that was let go: who asks for it, by number or as the default, waits until it is loaded again.
  */
 import type { Failure } from '@slipway/rpc'
 import { refusal } from './refusals.ts'
@@ -12,10 +13,13 @@ import type { Servable } from './servable.ts'
 
 /** Where one version stands. */
 export type VersionState =
-  | { readonly kind: 'loading' }
+  /** `isMeasured` is false while its size is still asked for; `isAgain` is true after it was let go. */
+  | { readonly kind: 'loading'; readonly isMeasured?: boolean; readonly isAgain?: boolean }
   | { readonly kind: 'ready'; readonly served: Servable; readonly readyTimeMs: number }
   | { readonly kind: 'unloading'; readonly served: Servable }
   | { readonly kind: 'failed'; readonly failure: Failure }
+  /** Let go for now: it is loaded for the next caller who asks for it. */
+  | { readonly kind: 'unloaded'; readonly unloadedTimeMs: number }
 
 interface Model {
   readonly versions: Map<string, VersionState>
@@ -89,6 +93,12 @@ export class ModelTable {
     this.#tell(model, undefined)
   }
 
+  /** The number that stands for a model's default: the alias's, else the newest known; undefined for an unknown model. */
+  defaultNumber(model: string): string | undefined {
+    const entry = this.#models.get(model)
+    return entry?.aliased ?? entry?.current?.number ?? newestOf(entry)
+  }
+
   /** Where a version stands. */
   get(model: string, version: string): VersionState | undefined {
     return this.#models.get(model)?.versions.get(version)
@@ -137,7 +147,8 @@ export class ModelTable {
   #resolveDefault(model: string, entry: Model): Servable {
     if (entry.current !== undefined) return this.#usable(entry.current)
     const states = [...entry.versions.values()]
-    if (states.some(({ kind }) => kind === 'loading')) throw refusal.notReady(model, entry.aliased ?? 'to be chosen')
+    if (states.some(({ kind }) => kind === 'loading' || kind === 'unloaded'))
+      throw refusal.notReady(model, entry.aliased ?? 'to be chosen')
     for (const state of states) if (state.kind === 'failed') throw state.failure
     throw refusal.noVersions(model)
   }
@@ -153,9 +164,26 @@ export class ModelTable {
       const state = version === undefined ? undefined : entry.versions.get(version)
       return state?.kind === 'ready' ? state.served : undefined
     }
-    const numbers = [...entry.versions.keys()].sort((left, right) => Number(right) - Number(left))
-    const newest = () => ready(numbers.find((number) => ready(number) !== undefined))
-    if (entry.aliased === undefined) entry.current = newest()
-    else entry.current = ready(entry.aliased) ?? ready(entry.current?.number) ?? newest()
+    const newest = () => ready(newestOf(entry, (state) => state.kind === 'ready'))
+    const { aliased, current } = entry
+    if (aliased === undefined) entry.current = newest()
+    else if (isLetGo(entry.versions.get(aliased))) entry.current = ready(current?.number)
+    else entry.current = ready(aliased) ?? ready(current?.number) ?? newest()
   }
+}
+
+function isLetGo(state: VersionState | undefined): boolean {
+  return state?.kind === 'unloaded' || (state?.kind === 'loading' && state.isAgain === true)
+}
+
+/** The highest number of a model's versions that are as asked. */
+function newestOf(
+  entry: Model | undefined,
+  isMeant: (state: VersionState) => boolean = () => true,
+): string | undefined {
+  let newest: string | undefined
+  for (const [number, state] of entry?.versions ?? []) {
+    if (isMeant(state) && (newest === undefined || Number(number) > Number(newest))) newest = number
+  }
+  return newest
 }

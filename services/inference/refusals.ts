@@ -69,6 +69,30 @@ export const refusal = {
     ),
   aliased: (name: string) =>
     new Failure(Code.FAILED_PRECONDITION, 'VERSION_ALIASED', `an alias points to ${name}: move it first`),
+  held: (name: string) =>
+    new Failure(
+      Code.FAILED_PRECONDITION,
+      'VERSION_HELD',
+      `another loaded version needs ${name}: unload that one first`,
+    ),
+  tooManyWaiters: (name: string, most: number) =>
+    new Failure(Code.RESOURCE_EXHAUSTED, 'TOO_MANY_WAITERS', `${most} callers wait for ${name} to be loaded already`, {
+      retryAfterMs: 1000,
+    }),
+  outOfMemory: (name: string, neededBytes: number, budgetBytes: number) =>
+    new Failure(
+      Code.RESOURCE_EXHAUSTED,
+      'MEMORY_BUDGET',
+      `${name} needs about ${neededBytes} bytes of memory, and what is in use leaves too little of the ${budgetBytes} that models may take`,
+      { metadata: { neededBytes: String(neededBytes), budgetBytes: String(budgetBytes) }, retryAfterMs: 5000 },
+    ),
+  exampleMismatch: (name: string, text: string, metadata: Readonly<Record<string, string>> = {}, cause?: unknown) =>
+    new Failure(
+      Code.FAILED_PRECONDITION,
+      'EXAMPLE_MISMATCH',
+      `${name} does not answer its registered example as it was recorded: ${text}`,
+      { metadata: { ...metadata }, cause },
+    ),
   quarantined: (model: string, version: string) =>
     new Failure(
       Code.FAILED_PRECONDITION,

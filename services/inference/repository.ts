@@ -40,6 +40,8 @@ function describeState(state: VersionState): { readonly state: string; readonly 
       return { state: 'UNLOADING' }
     case 'failed':
       return { state: 'UNAVAILABLE', reason: state.failure.message }
+    case 'unloaded':
+      return { state: 'UNAVAILABLE', reason: 'unloaded' }
   }
 }
 

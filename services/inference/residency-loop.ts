@@ -1,27 +1,33 @@
 /**
  * Carries out what `residency.ts` decides: loads versions, lets them go, and tells the table who answers.
  *
- * 1. A version is put into the table after it was verified, started and warmed up; it is taken out before it is drained.
- * 2. One load of a version at a time; everybody who asks for it waits for that one.
- * 3. A version that is asked for is on disk as such before its caller is told that it is ready.
+ * 1. A version is put into the table as ready after it was verified, started and warmed up; it is taken out before it is drained.
+ * 2. One load of a version at a time; everybody who asks for it waits for that one, and is told how it ended.
+ * 3. A version that is asked for is kept as such before its caller is told that it is ready.
+ * 4. A version that was let go while it is wanted stays on the table, and is loaded for the first caller who asks.
  */
 import { Failure } from '@slipway/rpc'
-import type { ModelSource } from './model-source.ts'
-import { splitVersionName } from './model-source.ts'
+import { LoadWaiters } from './load-waiters.ts'
+import { type ModelSource, splitVersionName, versionName } from './model-source.ts'
 import type { ModelTable } from './model-table.ts'
 import { refusal } from './refusals.ts'
-import type { RegistryState } from './registry-state.ts'
-import { nextAction, type ResidencyPolicy, type VersionSnapshot } from './residency.ts'
+import { nextAction, type ResidencyAction, type ResidencyPolicy, retryDueMs } from './residency.ts'
+import { type LoadRecord, takeSnapshot } from './residency-snapshot.ts'
 import type { Servable } from './servable.ts'
+import type { AskedBy, WantedVersions } from './wanted-versions.ts'
 
 /** What the loop needs from around it. */
 export interface ResidencyOptions {
-  readonly state: RegistryState
+  readonly wanted: WantedVersions
   readonly source: ModelSource
   readonly models: ModelTable
   /** Fetches, verifies, starts and warms up a version. */
   readonly start: (name: string) => Promise<Servable>
   readonly policy: ResidencyPolicy
+  /** Memory that a version whose files have so many bytes will take. */
+  readonly estimateBytes: (fileBytes: number) => number
+  /** Callers that may wait for one version. */
+  readonly maxWaiters: number
   /** The alias whose version answers when a caller names none. */
   readonly defaultAlias: string
   readonly onLoaded?: (served: Servable, tookMs: number) => void
@@ -31,9 +37,10 @@ export interface ResidencyOptions {
   readonly onError?: (error: unknown) => void
 }
 
-interface LoadFailures {
-  count: number
-  lastMs: number
+/** A version that stays loaded until it is released. */
+export interface HeldVersion {
+  readonly served: Servable
+  release(): void
 }
 
 const MAX_TIMER_MS = 60_000
@@ -41,15 +48,22 @@ const MAX_TIMER_MS = 60_000
 /** See the top of this file. */
 export class Residency {
   readonly #options: ResidencyOptions
-  readonly #loads = new Map<string, Promise<Servable>>()
+  readonly #waiters: LoadWaiters
+  readonly #holds = new Map<string, number>()
+  /** Loads and questions for a size that are on their way. */
+  readonly #loads = new Map<string, Promise<void>>()
   readonly #drains = new Set<Promise<void>>()
-  readonly #failures = new Map<string, LoadFailures>()
+  readonly #records = new Map<string, LoadRecord>()
   #timer: NodeJS.Timeout | undefined
   #isPlanned = false
   #isStopped = false
 
   constructor(options: ResidencyOptions) {
+    const { models, wanted, maxWaiters } = options
     this.#options = options
+    this.#waiters = new LoadWaiters(maxWaiters)
+    for (const name of wanted.unloaded) this.#setUnloaded(name)
+    models.loadMissingWith((model, number) => this.#demand(model, number))
   }
 
   /** Looks again at what should be loaded; call it after every change of what is wanted. */
@@ -64,51 +78,95 @@ export class Residency {
 
   /** Follows the aliases; to be called after one has moved. */
   followAliases(): void {
-    const { state, models, defaultAlias } = this.#options
-    const wanted = new Map<string, string>()
-    for (const [alias, version] of Object.entries(state.aliases)) {
+    const { wanted, models, defaultAlias } = this.#options
+    const defaults = new Map<string, string>()
+    for (const [alias, version] of Object.entries(wanted.aliases)) {
       const [, model, name] = alias.split('/').filter((part) => part !== 'aliases')
-      if (model !== undefined && name === defaultAlias) wanted.set(model, splitVersionName(version).number)
+      if (model !== undefined && name === defaultAlias) defaults.set(model, splitVersionName(version).number)
     }
     const known = new Set([...models].map(({ model }) => model))
-    for (const model of known) if (!wanted.has(model)) models.setDefault(model, undefined)
-    for (const [model, number] of wanted) models.setDefault(model, number)
+    for (const model of known) if (!defaults.has(model)) models.setDefault(model, undefined)
+    for (const [model, number] of defaults) models.setDefault(model, number)
+    for (const { model, version, state } of [...models]) {
+      const name = versionName(model, version)
+      if ((state.kind === 'unloaded' || state.kind === 'failed') && !this.#isWanted(name)) this.#forget(name)
+    }
     this.consider()
   }
 
-  /** Has a version loaded and keeps it. Resolves when it answers, fails with why it cannot. */
-  async load(name: string, expectedDigest: string): Promise<Servable> {
-    const { state, source } = this.#options
-    const { model, number } = splitVersionName(name)
-    const { digest } = await source.manifest(name)
-    if (expectedDigest !== '' && digest !== expectedDigest) {
-      throw refusal.digestMismatch(name, expectedDigest, digest)
-    }
-    const wasPinned = state.pinned.includes(name)
-    state.setPinned(name, true)
-    const found = this.#options.models.get(model, number)
-    const served =
-      found?.kind === 'ready'
-        ? found.served
-        : await this.#load(name).catch((error: unknown) => {
-            // Its caller was told; nobody else waits for it to be tried again.
-            state.setPinned(name, wasPinned)
-            throw error
-          })
-    served.lastUsedMs = Date.now()
-    await state.flush()
+  /** Has a version loaded and keeps it wanted. Resolves when it answers, fails with why it cannot. */
+  async load(name: string, expectedDigest: string, by: AskedBy): Promise<Servable> {
+    const { wanted } = this.#options
+    await this.#checkDigest(name, expectedDigest)
+    const before = wanted.asked[name]
+    wanted.setAsked(name, before === 'endpoint' ? before : by)
+    const served = await this.#loadNow(name).catch((error: unknown) => {
+      // Its caller was told; nobody else waits for it to be tried again.
+      wanted.setAsked(name, before)
+      throw error
+    })
+    await wanted.flush()
     this.consider()
     return served
   }
 
-  /** Lets a version go once it has answered what it took. FAILED_PRECONDITION when an alias points to it. */
+  /** Has the version loaded that answers when none is named; nothing is wanted that was not before. */
+  async loadModel(model: string): Promise<void> {
+    const number = this.#options.models.defaultNumber(model)
+    if (number === undefined) throw refusal.unknownModel(model)
+    await this.#loadNow(versionName(model, number))
+  }
+
+  /**
+   * Loads a version if it is not there and keeps it, whatever the policy, until it is released. For what cannot answer
+   * without it: such loads wait for no other. FAILED_PRECONDITION when the version has another digest.
+   */
+  async hold(name: string, expectedDigest: string): Promise<HeldVersion> {
+    this.#holds.set(name, (this.#holds.get(name) ?? 0) + 1)
+    let isReleased = false
+    const release = (): void => {
+      if (isReleased) return
+      isReleased = true
+      const left = (this.#holds.get(name) ?? 1) - 1
+      if (left > 0) this.#holds.set(name, left)
+      else this.#holds.delete(name)
+      this.consider()
+    }
+    try {
+      await this.#checkDigest(name, expectedDigest)
+      return { served: await this.#loadNow(name), release }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  /** Lets a version go for good once it has answered what it took. FAILED_PRECONDITION when something needs it. */
   async unload(name: string): Promise<void> {
-    const { state } = this.#options
-    if (Object.values(state.aliases).includes(name)) throw refusal.aliased(name)
-    state.setPinned(name, false)
-    await state.flush()
-    await this.#loads.get(name)?.catch(() => undefined)
+    const { wanted } = this.#options
+    if (Object.values(wanted.aliases).includes(name)) throw refusal.aliased(name)
+    if (this.#holds.has(name)) throw refusal.held(name)
+    wanted.setAsked(name, undefined)
+    await wanted.flush()
+    await this.#loads.get(name)
     await this.#unload(name, 'asked')
+  }
+
+  /** Lets all versions of a model go. */
+  async unloadModel(model: string): Promise<void> {
+    const names = [...this.#options.models].filter((each) => each.model === model)
+    if (names.length === 0) throw refusal.unknownModel(model)
+    for (const { version } of names) await this.unload(versionName(model, version))
+  }
+
+  /** Loads a version whose files have changed; the one before it answers until then, and goes on if the new one cannot be loaded. */
+  async reload(name: string): Promise<void> {
+    const { models } = this.#options
+    const { model, number } = splitVersionName(name)
+    this.#records.delete(name)
+    if (models.get(model, number)?.kind === 'ready' && !this.#holds.has(name))
+      await this.#track(name, this.#start(name))
+    this.consider()
   }
 
   /** Resolves when no load is on its way: what should be served is, or has failed. */
@@ -122,102 +180,175 @@ export class Residency {
 
   /** Ends everything that was loaded, after it has answered what it took. */
   async stop(): Promise<void> {
+    const { models, wanted } = this.#options
     this.#isStopped = true
     clearTimeout(this.#timer)
+    this.#waiters.failAll(refusal.stopping())
     await Promise.allSettled([...this.#loads.values()])
-    const ready = [...this.#options.models].filter(({ state }) => state.kind === 'ready')
-    for (const { model, version } of ready)
-      this.#drains.add(this.#unload(`models/${model}/versions/${version}`, 'stopping'))
+    const ready = [...models].filter(({ state }) => state.kind === 'ready')
+    for (const { model, version } of ready) this.#drains.add(this.#unload(versionName(model, version), 'stopping'))
     await Promise.allSettled([...this.#drains])
-    await this.#options.state.flush()
+    await wanted.flush()
+  }
+
+  /** What a caller waits for who asks for a version that is not there; undefined when it will not come. */
+  #demand(model: string, given: string): Promise<Servable> | undefined {
+    const { models, policy } = this.#options
+    const number = given === '' ? models.defaultNumber(model) : given
+    if (number === undefined || this.#isStopped) return undefined
+    const name = versionName(model, number)
+    const state = models.get(model, number)
+    if (state?.kind === 'ready' || !(this.#isWanted(name) || state?.kind === 'loading')) return undefined
+    const record = this.#records.get(name)
+    const isTooSoon = record !== undefined && retryDueMs(record.failures, record.failedMs, policy) > Date.now()
+    if (state?.kind === 'failed' && isTooSoon) return undefined
+    this.consider()
+    return this.#waiters.wait(name, Date.now())
+  }
+
+  /** The version, which is loaded if need be, also when it has just failed. */
+  async #loadNow(name: string): Promise<Servable> {
+    const { model, number } = splitVersionName(name)
+    const found = this.#options.models.get(model, number)
+    if (found?.kind === 'ready') {
+      found.served.lastUsedMs = Date.now()
+      return found.served
+    }
+    if (this.#isStopped) throw refusal.stopping()
+    const record = this.#records.get(name)
+    if (record !== undefined) record.failedMs = Number.NEGATIVE_INFINITY
+    this.consider()
+    return await this.#waiters.wait(name, Date.now())
+  }
+
+  async #checkDigest(name: string, expected: string): Promise<void> {
+    const { digest } = await this.#options.source.files(name)
+    if (expected !== '' && digest !== expected) throw refusal.digestMismatch(name, expected, digest)
+  }
+
+  #isWanted(name: string): boolean {
+    const { asked, aliases } = this.#options.wanted
+    return asked[name] !== undefined || Object.values(aliases).includes(name) || this.#holds.has(name)
   }
 
   #act(): void {
+    const { policy } = this.#options
+    const view = { ...this.#options, waiters: this.#waiters, holds: this.#holds, records: this.#records }
     for (;;) {
-      const snapshot = this.#snapshot()
-      const action = nextAction(snapshot, Date.now(), this.#options.policy)
-      if (action.kind === 'wait') {
-        clearTimeout(this.#timer)
-        const delayMs = Math.min(action.untilMs - Date.now(), MAX_TIMER_MS)
-        this.#timer = setTimeout(() => this.consider(), Math.max(delayMs, 1)).unref()
-        return
+      const action = nextAction(takeSnapshot(view), Date.now(), policy)
+      if (action.kind !== 'wait') {
+        this.#carryOut(action)
+        continue
       }
-      if (action.kind === 'load') this.#load(action.name).catch(() => undefined)
-      else {
-        if (this.#options.state.pinned.includes(action.name)) this.#options.state.setPinned(action.name, false)
-        const drain = this.#unload(action.name, action.reason).finally(() => this.#drains.delete(drain))
+      clearTimeout(this.#timer)
+      const delayMs = Math.min(action.untilMs - Date.now(), MAX_TIMER_MS)
+      this.#timer = setTimeout(() => this.consider(), Math.max(delayMs, 1)).unref()
+      return
+    }
+  }
+
+  #carryOut(action: Exclude<ResidencyAction, { kind: 'wait' }>): void {
+    const { name } = action
+    const { model, number } = splitVersionName(name)
+    switch (action.kind) {
+      case 'measure':
+        this.#options.models.set(model, number, { kind: 'loading', isMeasured: false })
+        void this.#track(name, this.#measure(name))
+        return
+      case 'load':
+        void this.#track(name, this.#start(name))
+        return
+      case 'defer':
+        this.#options.wanted.setUnloaded(name, true)
+        this.#setUnloaded(name)
+        return
+      case 'refuse':
+        this.#failed(name, refusal.outOfMemory(name, action.neededBytes, this.#options.policy.maxMemoryBytes))
+        return
+      case 'forget':
+        this.#options.wanted.setAsked(name, undefined)
+        this.#forget(name)
+        return
+      case 'unload': {
+        const drain = this.#unload(name, action.reason).finally(() => this.#drains.delete(drain))
         this.#drains.add(drain)
       }
     }
   }
 
-  #snapshot(): VersionSnapshot[] {
-    const { state, models } = this.#options
-    const aliased = new Set(Object.values(state.aliases))
-    const pinned = new Set(state.pinned)
-    const names = new Set([...aliased, ...pinned])
-    for (const { model, version } of models) names.add(`models/${model}/versions/${version}`)
-    return [...names].map((name) => {
-      const { model, number } = splitVersionName(name)
-      const found = models.get(model, number)
-      const failures = this.#failures.get(name)
-      const served = found?.kind === 'ready' || found?.kind === 'unloading' ? found.served : undefined
-      return {
-        name,
-        model,
-        state: found?.kind ?? 'absent',
-        isAliased: aliased.has(name),
-        isPinned: pinned.has(name),
-        sizeBytes: served?.sizeBytes ?? 0,
-        lastUsedMs: served?.lastUsedMs ?? 0,
-        failures: failures?.count ?? 0,
-        failedMs: failures?.lastMs ?? 0,
-      }
-    })
-  }
-
-  #load(name: string): Promise<Servable> {
-    const known = this.#loads.get(name)
-    if (known !== undefined) return known
-    const load = this.#start(name).finally(() => {
+  #track(name: string, load: Promise<void>): Promise<void> {
+    const tracked = load.finally(() => {
       this.#loads.delete(name)
       this.consider()
     })
-    this.#loads.set(name, load)
-    return load
+    this.#loads.set(name, tracked)
+    return tracked
   }
 
-  async #start(name: string): Promise<Servable> {
-    const { start, models, state, onLoaded, onLoadFailed } = this.#options
+  async #measure(name: string): Promise<void> {
     const { model, number } = splitVersionName(name)
-    const begunMs = Date.now()
-    models.set(model, number, { kind: 'loading' })
     try {
-      const served = await start(name).catch((error: unknown) => {
-        throw error instanceof Failure
-          ? error
-          : refusal.loadFailed(model, number, String((error as Error).message), error)
-      })
-      this.#failures.delete(name)
-      models.set(model, number, { kind: 'ready', served, readyTimeMs: Date.now() })
-      onLoaded?.(served, Date.now() - begunMs)
-      await state.flush()
-      return served
+      await this.#options.source.files(name)
+      this.#options.models.set(model, number, undefined)
     } catch (error) {
-      const failure = Failure.from(error)
-      const failures = this.#failures.get(name)
-      this.#failures.set(name, { count: (failures?.count ?? 0) + 1, lastMs: Date.now() })
-      models.set(model, number, { kind: 'failed', failure })
-      onLoadFailed?.(name, failure)
-      throw failure
+      this.#failed(name, asLoadFailure(name, error))
     }
   }
 
+  /** Never rejects: who waits for the version is told. */
+  async #start(name: string): Promise<void> {
+    const { start, models, wanted, onLoaded, onError } = this.#options
+    const { model, number } = splitVersionName(name)
+    const begunMs = Date.now()
+    const before = models.get(model, number)
+    if (before?.kind !== 'ready') models.set(model, number, { kind: 'loading', isAgain: before?.kind === 'unloaded' })
+    let served: Servable
+    try {
+      served = await start(name)
+    } catch (error) {
+      this.#failed(name, asLoadFailure(name, error))
+      return
+    }
+    this.#records.set(name, { failures: 0, failedMs: 0, memoryBytes: served.memoryBytes })
+    models.set(model, number, { kind: 'ready', served, readyTimeMs: Date.now() })
+    wanted.setUnloaded(name, false)
+    onLoaded?.(served, Date.now() - begunMs)
+    this.#waiters.settle(name, served)
+    await wanted.flush().catch((error: unknown) => onError?.(error))
+    if (before?.kind === 'ready') await before.served.drain().catch((error: unknown) => onError?.(error))
+  }
+
+  #failed(name: string, failure: Failure): void {
+    const { models, onLoadFailed } = this.#options
+    const { model, number } = splitVersionName(name)
+    const record = this.#records.get(name)
+    const failures = (record?.failures ?? 0) + 1
+    this.#records.set(name, { failures, failedMs: Date.now(), memoryBytes: record?.memoryBytes })
+    if (models.get(model, number)?.kind !== 'ready') models.set(model, number, { kind: 'failed', failure })
+    onLoadFailed?.(name, failure)
+    this.#waiters.fail(name, failure)
+  }
+
+  #setUnloaded(name: string): void {
+    const { models } = this.#options
+    const { model, number } = splitVersionName(name)
+    models.set(model, number, { kind: 'unloaded', unloadedTimeMs: Date.now() })
+  }
+
+  #forget(name: string): void {
+    const { models, wanted } = this.#options
+    const { model, number } = splitVersionName(name)
+    models.set(model, number, undefined)
+    wanted.setUnloaded(name, false)
+    this.#records.delete(name)
+    this.#waiters.fail(name, refusal.unknownVersion(model, number))
+  }
+
   async #unload(name: string, reason: string): Promise<void> {
-    const { models, state, onUnloaded, onError } = this.#options
+    const { models, wanted, onUnloaded, onError } = this.#options
     const { model, number } = splitVersionName(name)
     const found = models.get(model, number)
-    if (found?.kind === 'failed') models.set(model, number, undefined)
+    if (found?.kind === 'failed' || found?.kind === 'unloaded') this.#forget(name)
     if (found?.kind !== 'ready') return
     models.set(model, number, { kind: 'unloading', served: found.served })
     try {
@@ -226,9 +357,21 @@ export class Residency {
       onError?.(error)
     }
     const now = models.get(model, number)
-    if (now?.kind === 'unloading' && now.served === found.served) models.set(model, number, undefined)
-    state.prune((version) => state.pinned.includes(version) || Object.values(state.aliases).includes(version))
-    await state.flush().catch((error: unknown) => onError?.(error))
+    if (now?.kind === 'unloading' && now.served === found.served) {
+      const comesBack = (reason === 'idle' || reason === 'memory') && this.#isWanted(name)
+      if (comesBack) this.#setUnloaded(name)
+      else this.#forget(name)
+      wanted.setUnloaded(name, comesBack)
+    }
+    wanted.prune((version) => this.#isWanted(version))
+    await wanted.flush().catch((error: unknown) => onError?.(error))
     onUnloaded?.(name, reason)
+    this.consider()
   }
+}
+
+function asLoadFailure(name: string, error: unknown): Failure {
+  const { model, number } = splitVersionName(name)
+  if (error instanceof Failure) return error
+  return refusal.loadFailed(model, number, error instanceof Error ? error.message : String(error), error)
 }

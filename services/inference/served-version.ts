@@ -4,6 +4,7 @@ import { answerBatch } from './answer.ts'
 import { Batcher, type BatchLimits, type WorkBatch } from './batcher.ts'
 import type { BatchResult, StartExecutor } from './executors/executor.ts'
 import type { GroupTensor } from './executors/layout.ts'
+import { checkExample, type GoldenExample } from './golden-example.ts'
 import { Lane } from './lane.ts'
 import type { FindGroup } from './plan.ts'
 import { refusal } from './refusals.ts'
@@ -29,8 +30,12 @@ export interface RunOptions {
   readonly restartPolicy: RestartPolicy
   /** Hears of each batch that was answered. */
   readonly onBatch?: (version: ServedVersion, batch: WorkBatch, result: BatchResult) => void
+  /** Hears of each request that was failed. */
+  readonly onFailed?: (version: ServedVersion, work: Work, failure: Failure) => void
   /** Hears when an executor died. */
   readonly onDeath?: (version: ServedVersion, reason: string, quarantined: boolean) => void
+  /** Hears when an executor was replaced because of the memory that it held. */
+  readonly onReplaced?: (version: ServedVersion, reason: string) => void
 }
 
 /** A version whose files were verified. */
@@ -45,6 +50,8 @@ export interface VerifiedModel {
   readonly signature: ModelSignature
   /** Reads the model again, verified again. */
   readonly read: () => Promise<Uint8Array | string>
+  /** What it was registered with, to be answered before callers get it. */
+  readonly example?: GoldenExample
 }
 
 /** See the top of this file. */
@@ -82,11 +89,13 @@ export class ServedVersion implements Servable {
         options.onBatch?.(this, batch, result)
         return true
       },
+      onFailed: options.onFailed && ((work, failure) => options.onFailed?.(this, work, failure)),
     })
     this.#lanes = Array.from(
       { length: options.executorsPerVersion },
       () =>
         new Lane({
+          name: verified.model,
           start: options.startExecutor,
           model: verified.read,
           intraOpThreads: options.intraOpThreads,
@@ -96,6 +105,7 @@ export class ServedVersion implements Servable {
             options.onDeath?.(this, reason, quarantined)
             if (this.isQuarantined) this.batcher.failAll(() => refusal.quarantined(this.model, this.number))
           },
+          onReplaced: (reason) => options.onReplaced?.(this, reason),
         }),
     )
   }
@@ -106,6 +116,7 @@ export class ServedVersion implements Servable {
     try {
       await Promise.all(version.#lanes.map((lane) => lane.open()))
       await warmUp(version)
+      if (verified.example !== undefined) await checkExample(version, verified.example)
     } catch (error) {
       await version.close()
       throw error
@@ -129,6 +140,11 @@ export class ServedVersion implements Servable {
     const group = { id: this.#nextGroupId++, inputs, outputs, batchable, outputDatatypes: outputs.map(datatypeOf) }
     this.#groups.set(key, group)
     return group
+  }
+
+  /** Bytes of memory that its executors hold. */
+  get memoryBytes(): number {
+    return this.#lanes.reduce((sum, lane) => sum + lane.memoryBytes, 0)
   }
 
   get counts(): WorkCounts {

@@ -1,5 +1,5 @@
 /** What the router asks others about versions: the registry what they are, inference to hold them ready. */
-import type { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
+import { LoadedBy, type ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { GateState, type ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
 import type { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { type Client, Code, Failure } from '@slipway/rpc'
@@ -33,7 +33,7 @@ export function createVersionSource(deps: {
     async load(version) {
       try {
         await deps.modelControl.loadVersion(
-          { name: version.name, digest: version.digest },
+          { name: version.name, digest: version.digest, loadedBy: LoadedBy.ENDPOINT },
           { timeoutMs: deps.loadTimeoutMs },
         )
       } catch (error) {

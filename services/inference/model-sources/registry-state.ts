@@ -8,24 +8,21 @@
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
-
-/** The files of a version. */
-export interface Manifest {
-  readonly digest: string
-  readonly files: readonly { readonly path: string; readonly sizeBytes: number; readonly digest: string }[]
-}
+import type { Manifest } from '../model-source.ts'
+import type { AskedBy, WantedVersions } from '../wanted-versions.ts'
 
 interface Contents {
   revision: string
   aliases: Record<string, string>
-  pinned: Record<string, true>
+  asked: Record<string, AskedBy>
+  unloaded: Record<string, true>
   manifests: Record<string, Manifest>
 }
 
-const EMPTY: Contents = { revision: '0', aliases: {}, pinned: {}, manifests: {} }
+const EMPTY: Contents = { revision: '0', aliases: {}, asked: {}, unloaded: {}, manifests: {} }
 
 /** See the top of this file. */
-export class RegistryState {
+export class RegistryState implements WantedVersions {
   readonly #path: string
   #contents: Contents
   #isDirty = false
@@ -51,19 +48,22 @@ export class RegistryState {
     return this.#contents.aliases
   }
 
-  /** Versions that somebody asked to have loaded. */
-  get pinned(): readonly string[] {
-    return Object.keys(this.#contents.pinned)
+  get asked(): Readonly<Record<string, AskedBy>> {
+    return this.#contents.asked
+  }
+
+  get unloaded(): readonly string[] {
+    return Object.keys(this.#contents.unloaded)
   }
 
   manifest(version: string): Manifest | undefined {
     return this.#contents.manifests[version]
   }
 
-  /** Digests of all files of all known versions. */
-  fileDigests(): ReadonlySet<string> {
-    const manifests = Object.values(this.#contents.manifests)
-    return new Set(manifests.flatMap(({ files }) => files.map(({ digest }) => digest)))
+  /** Digests of the files of the versions for which something holds. */
+  fileDigests(isHeld: (version: string) => boolean): ReadonlySet<string> {
+    const held = Object.entries(this.#contents.manifests).filter(([version]) => isHeld(version))
+    return new Set(held.flatMap(([, { files }]) => files.map(({ digest }) => digest)))
   }
 
   setAlias(alias: string, version: string | undefined): void {
@@ -72,9 +72,17 @@ export class RegistryState {
     this.#changed()
   }
 
-  setPinned(version: string, isPinned: boolean): void {
-    if (isPinned) this.#contents.pinned[version] = true
-    else delete this.#contents.pinned[version]
+  setAsked(version: string, by: AskedBy | undefined): void {
+    if (this.#contents.asked[version] === by) return
+    if (by === undefined) delete this.#contents.asked[version]
+    else this.#contents.asked[version] = by
+    this.#changed()
+  }
+
+  setUnloaded(version: string, isUnloaded: boolean): void {
+    if ((this.#contents.unloaded[version] ?? false) === isUnloaded) return
+    if (isUnloaded) this.#contents.unloaded[version] = true
+    else delete this.#contents.unloaded[version]
     this.#changed()
   }
 
@@ -83,7 +91,6 @@ export class RegistryState {
     this.#changed()
   }
 
-  /** Forgets the manifests of versions that nothing points to. */
   prune(isNeeded: (version: string) => boolean): void {
     for (const version of Object.keys(this.#contents.manifests)) {
       if (isNeeded(version)) continue
@@ -97,7 +104,7 @@ export class RegistryState {
     this.#changed()
   }
 
-  /** Starts over with another registry. What was pinned is unknown there. */
+  /** Starts over with another registry. What was asked for is unknown there. */
   reset(): void {
     this.#contents = structuredClone(EMPTY)
     this.#changed()
@@ -135,9 +142,15 @@ export class RegistryState {
 async function readContents(path: string): Promise<Contents> {
   try {
     const parsed: unknown = JSON.parse(await readFile(path, 'utf8'))
-    const { revision, aliases, pinned, manifests } = parsed as Partial<Contents>
+    const { revision, aliases, asked, unloaded, manifests } = parsed as Partial<Contents>
     if (typeof revision !== 'string' || !/^\d+$/.test(revision)) return structuredClone(EMPTY)
-    return { revision, aliases: aliases ?? {}, pinned: pinned ?? {}, manifests: manifests ?? {} }
+    return {
+      revision,
+      aliases: aliases ?? {},
+      asked: asked ?? {},
+      unloaded: unloaded ?? {},
+      manifests: manifests ?? {},
+    }
   } catch {
     return structuredClone(EMPTY)
   }
