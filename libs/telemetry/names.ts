@@ -43,6 +43,8 @@ export const attribute = {
   batchRows: 'slipway.batch.rows',
   /** A step of a pipeline, by its name. */
   pipelineStep: 'slipway.pipeline.step',
+  /** Seconds that a batch waited between leaving and running. */
+  batchWait: 'slipway.batch.wait',
   /** Why a batch was closed when it was. */
   batchReason: 'slipway.batch.reason',
   featureView: 'slipway.feature_view',

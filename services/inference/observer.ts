@@ -1,6 +1,7 @@
 /** What is measured and traced of predictions, after their answers have left. Nothing is done while no SDK runs. */
 import type { ObservableCallback } from '@opentelemetry/api'
 import {
+  type Attributes,
   attribute,
   type Context,
   context,
@@ -8,19 +9,24 @@ import {
   type Logger,
   meter,
   metric,
-  SpanKind,
   telemetryRuns,
-  trace,
-  tracer,
 } from '@slipway/telemetry'
-import type { WorkBatch } from './batcher.ts'
-import type { BatchResult } from './executors/executor.ts'
 import type { ModelTable } from './model-table.ts'
+import { traceBatch, traceFailure } from './prediction-spans.ts'
 import type { ResidencyOptions } from './residency-loop.ts'
 import type { Servable } from './servable.ts'
-import type { RunOptions, ServedVersion } from './served-version.ts'
+import type { RunOptions } from './served-version.ts'
+import { VersionLabels } from './version-labels.ts'
 
 const SCOPE = 'slipway.inference'
+
+/** What a failed request counts as, by the reason of its failure; `failed` where nothing else is said. */
+const outcomes: Readonly<Record<string, string>> = {
+  DEADLINE_EXCEEDED: 'expired',
+  CANCELLED: 'cancelled',
+  QUEUE_FULL: 'shed',
+  EXECUTOR_DIED: 'died',
+}
 
 /** The trace that a request belongs to: the one that it names itself, else the one of its call; undefined while no SDK runs. */
 export function traceOf(traceParent: string | undefined): Context | undefined {
@@ -29,78 +35,103 @@ export function traceOf(traceParent: string | undefined): Context | undefined {
 }
 
 /** What listens to running versions. */
-export type Observer = Required<Pick<RunOptions, 'onBatch' | 'onDeath'>> & {
+export type Observer = Required<Pick<RunOptions, 'onBatch' | 'onFailed' | 'onDeath' | 'onReplaced'>> & {
   /** Stops watching the queues. */
   stop(): void
 }
 
-/** Hears of batches and deaths, and watches the queues of all models. */
-export function createObserver(log: Logger, models: ModelTable): Observer {
+/** Hears of batches, failures and deaths, and watches the queues and the memory of all models. */
+export function createObserver(log: Logger, models: ModelTable, maxLabelledVersions?: number): Observer {
+  const labels = new VersionLabels(models, maxLabelledVersions)
+  const metrics = meter(SCOPE)
+  const deaths = metrics.createCounter(metric.inferenceExecutorDeaths)
+  const replacements = metrics.createCounter(metric.inferenceExecutorReplacements)
+  return {
+    ...observePredictions(labels),
+    stop: observeTable(models, labels),
+    onDeath(version, reason, isQuarantined) {
+      const outcome = isQuarantined ? 'quarantined' : 'restarted'
+      deaths.add(1, labels.with(version, attribute.outcome, outcome))
+      log.error('an executor died', { version: version.name, reason, quarantined: isQuarantined })
+    },
+    onReplaced(version, reason) {
+      replacements.add(1, labels.of(version))
+      log.warn('an executor was replaced', { version: version.name, reason })
+    },
+  }
+}
+
+function observePredictions(labels: VersionLabels): Pick<Observer, 'onBatch' | 'onFailed'> {
   const metrics = meter(SCOPE)
   const queueDuration = metrics.createHistogram(metric.inferenceQueueDuration)
+  const waitDuration = metrics.createHistogram(metric.inferenceBatchWaitDuration)
   const executeDuration = metrics.createHistogram(metric.inferenceExecuteDuration)
+  const serialiseDuration = metrics.createHistogram(metric.inferenceSerialiseDuration)
   const batchRows = metrics.createHistogram(metric.inferenceBatchRows)
-  const stop = observeTable(models)
+  const requests = metrics.createCounter(metric.inferenceRequests)
+  const executedLate = metrics.createCounter(metric.inferenceExecutedAfterDeadline)
   return {
-    stop,
     onBatch(version, batch, result) {
       if (!telemetryRuns()) return
-      const labels = labelsOf(version)
-      executeDuration.record(result.computeMicros / 1e6, labels)
-      batchRows.record(batch.rows, { ...labels, [attribute.batchReason]: batch.reason })
-      for (const { arrivedMs } of batch.members) queueDuration.record((batch.dispatchedMs - arrivedMs) / 1000, labels)
-      traceBatch(version, batch, result)
+      const { members, dispatchedMs } = batch
+      const writtenMs = performance.now()
+      const runBeganMs = dispatchedMs + ((result.waitMicros ?? 0) + (result.inputMicros ?? 0)) / 1000
+      const runEndedMs = Math.min(runBeganMs + result.computeMicros / 1000, writtenMs)
+      const answered = labels.with(version, attribute.outcome, 'answered')
+      for (const { arrivedMs } of members) queueDuration.record((dispatchedMs - arrivedMs) / 1000, answered)
+      waitDuration.record((runBeganMs - dispatchedMs) / 1000, answered)
+      executeDuration.record(result.computeMicros / 1e6, answered)
+      serialiseDuration.record((writtenMs - runEndedMs) / 1000, answered)
+      batchRows.record(batch.rows, labels.with(version, attribute.batchReason, batch.reason))
+      requests.add(members.length, answered)
+      if ((result.beganMs ?? 0) > batch.notAfterMs) executedLate.add(1, labels.of(version))
+      traceBatch(version, batch, { runBeganMs, runEndedMs, writtenMs })
     },
-    onDeath(version, reason, quarantined) {
-      log.error('an executor died', { version: version.name, reason, quarantined })
+    onFailed(version, work, { reason }) {
+      if (!telemetryRuns()) return
+      const outcome = outcomes[reason] ?? 'failed'
+      const failed = labels.with(version, attribute.outcome, outcome)
+      queueDuration.record((performance.now() - work.arrivedMs) / 1000, failed)
+      requests.add(1, failed)
+      traceFailure(version, work, outcome)
     },
   }
 }
 
-function observeTable(models: ModelTable): () => void {
+function observeTable(models: ModelTable, labels: VersionLabels): () => void {
   const metrics = meter(SCOPE)
-  const loaded = metrics.createObservableGauge(metric.inferenceModelsLoaded)
-  const queued = metrics.createObservableGauge(metric.inferenceQueueLength)
-  const countLoaded: ObservableCallback = (result) => {
+  const gauges = [
+    { gauge: metrics.createObservableGauge(metric.inferenceModelsLoaded), tell: tellLoaded },
+    {
+      gauge: metrics.createObservableGauge(metric.inferenceQueueLength),
+      tell: tellEach(({ counts }) => counts.queued),
+    },
+    {
+      gauge: metrics.createObservableGauge(metric.inferenceModelMemory),
+      tell: tellEach(({ memoryBytes }) => memoryBytes),
+    },
+  ]
+  for (const { gauge, tell } of gauges) gauge.addCallback(tell)
+  return () => {
+    for (const { gauge, tell } of gauges) gauge.removeCallback(tell)
+  }
+
+  function tellLoaded(result: Parameters<ObservableCallback>[0]): void {
     result.observe([...models].filter(({ state }) => state.kind === 'ready').length)
   }
-  const countQueued: ObservableCallback = (result) => {
-    for (const { state } of models) {
-      if (state.kind === 'ready') result.observe(state.served.counts.queued, labelsOf(state.served))
-    }
-  }
-  loaded.addCallback(countLoaded)
-  queued.addCallback(countQueued)
-  return () => {
-    loaded.removeCallback(countLoaded)
-    queued.removeCallback(countQueued)
-  }
-}
 
-function labelsOf({ model, number }: Pick<Servable, 'model' | 'number'>) {
-  return { [attribute.model]: model, [attribute.modelVersion]: number }
-}
-
-/** One span for each member that is traced, with its stages below it. */
-function traceBatch(version: ServedVersion, batch: WorkBatch, result: BatchResult): void {
-  const endMs = performance.now()
-  const spans = tracer(SCOPE)
-  const at = (ms: number) => performance.timeOrigin + ms
-  for (const { trace: parent, arrivedMs } of batch.members) {
-    if (parent === undefined) continue
-    const attributes = { ...labelsOf(version), [attribute.modelDigest]: version.digest }
-    const options = { kind: SpanKind.INTERNAL, attributes, startTime: at(arrivedMs) }
-    const span = spans.startSpan('inference.predict', options, parent)
-    if (span.isRecording()) {
-      const within = trace.setSpan(parent, span)
-      const stage = (name: string, fromMs: number, toMs: number, extra = {}) =>
-        spans.startSpan(name, { startTime: at(fromMs), attributes: extra }, within).end(at(toMs))
-      stage('inference.queue', arrivedMs, batch.dispatchedMs)
-      stage('inference.execute', batch.dispatchedMs, batch.dispatchedMs + result.computeMicros / 1000, {
-        [attribute.batchRows]: batch.rows,
-      })
+  /** One figure of each version; those that share a label are added up. */
+  function tellEach(figureOf: (served: Servable) => number | undefined): ObservableCallback {
+    return (result) => {
+      const sums = new Map<Attributes, number>()
+      for (const { state } of models) {
+        const figure = state.kind === 'ready' ? figureOf(state.served) : undefined
+        if (state.kind !== 'ready' || figure === undefined) continue
+        const label = labels.of(state.served)
+        sums.set(label, (sums.get(label) ?? 0) + figure)
+      }
+      for (const [label, sum] of sums) result.observe(sum, label)
     }
-    span.end(at(endMs))
   }
 }
 
@@ -110,8 +141,8 @@ export function createLoadLog(
 ): Pick<ResidencyOptions, 'onLoaded' | 'onLoadFailed' | 'onUnloaded' | 'onError'> {
   const loadDuration = meter(SCOPE).createHistogram(metric.inferenceLoadDuration)
   return {
-    onLoaded({ name, digest, model }, tookMs) {
-      loadDuration.record(tookMs / 1000, { [attribute.model]: model })
+    onLoaded({ name, digest }, tookMs) {
+      loadDuration.record(tookMs / 1000)
       log.info('a version is loaded', { version: name, digest, tookMs })
     },
     onLoadFailed: (name, failure) => log.error('a version could not be loaded', { version: name, error: failure }),

@@ -1,5 +1,6 @@
 /** A version that answers: its verified model in executors, its queue, and what was learned about the requests it gets. */
 import type { Datatype } from '@slipway/onnx'
+import type { Failure } from '@slipway/rpc'
 import { answerBatch } from './answer.ts'
 import { Batcher, type BatchLimits, type WorkBatch } from './batcher.ts'
 import type { BatchResult, StartExecutor } from './executors/executor.ts'
