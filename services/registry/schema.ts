@@ -16,6 +16,7 @@ export interface Schema {
     reference_distributions: Uint8Array
     gate_state: number
     gate_report: Uint8Array | null
+    serving_profile: Uint8Array | null
   }
   /** Every report there ever was. */
   gate_reports: { revision: number; model_id: string; number: number; message: Uint8Array }
@@ -87,6 +88,13 @@ export const migrations: readonly Migration[] = [
         sql`ALTER TABLE alias_moves ADD COLUMN request_id TEXT NOT NULL DEFAULT ''`,
         sql`CREATE INDEX alias_moves_by_request ON alias_moves (model_id, alias, request_id)`,
       )
+    },
+  },
+  {
+    number: 3,
+    name: 'serving profiles',
+    up: async (transaction) => {
+      await run(transaction, sql`ALTER TABLE versions ADD COLUMN serving_profile BLOB`)
     },
   },
 ]

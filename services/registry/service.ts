@@ -43,6 +43,7 @@ export function createRegistryService(parts: RegistryParts): Handlers<typeof Reg
     getVersion: async ({ name }) => await getVersion(parts, name),
     listVersions: async ({ parent, pageSize, pageToken }) => await versions.list(parent, pageSize, pageToken),
     runGate: ({ name }, call) => gates.run(name, actorOf(call), AbortSignal.any([call.signal, parts.stopping])),
+    recordServingProfile: async (request, call) => await versions.recordProfile(request, actorOf(call)),
     setAlias: async (request, call) => await aliases.set(request, actorOf(call)),
     getAlias: async ({ name }) => await aliases.get(name),
     getAliasAt: async ({ name, time }) => await aliases.getAt(name, microsFromTimestamp(required(time, 'time'))),

@@ -13,7 +13,11 @@ import {
   type ModelVersion,
   ModelVersionSchema,
 } from '@slipway/proto/slipway/registry/v1/model'
-import type { CreateVersionRequest } from '@slipway/proto/slipway/registry/v1/registry_service'
+import type {
+  CreateVersionRequest,
+  RecordServingProfileRequest,
+} from '@slipway/proto/slipway/registry/v1/registry_service'
+import { ServingProfileSchema } from '@slipway/proto/slipway/registry/v1/serving_profile'
 import { page, pageSizeOf, parsePageToken, timestampFromMicros } from '@slipway/resources'
 import { Code, Failure, type FieldViolation } from '@slipway/rpc'
 import type { Kysely, Selectable } from 'kysely'
@@ -84,7 +88,7 @@ export class Versions {
     await requireModel(sql, modelId)
     const rows = await sql
       .selectFrom('versions')
-      .select(['model_id', 'number', 'message', 'gate_state', 'gate_report'])
+      .select(['model_id', 'number', 'message', 'gate_state', 'gate_report', 'serving_profile'])
       .where('model_id', '=', modelId)
       .where('number', '<', before ?? Number.MAX_SAFE_INTEGER)
       .orderBy('number', 'desc')
@@ -109,6 +113,26 @@ export class Versions {
       ),
     )
     return { versions, nextPageToken }
+  }
+
+  /** Stores how fast a version answers, in place of what was stored before. */
+  async recordProfile({ name, digest, profile }: RecordServingProfileRequest, actor: string): Promise<ModelVersion> {
+    const key = parseVersionName(name, 'name')
+    const version = await this.get(key)
+    if (version.digest !== digest) {
+      const message = `${name} has digest ${version.digest}, not ${digest}: something else was profiled`
+      throw new Failure(Code.FAILED_PRECONDITION, 'DIGEST_MISMATCH', message, { metadata: { digest: version.digest } })
+    }
+    const bytes = toBinary(ServingProfileSchema, create(ServingProfileSchema, profile))
+    return await this.#ledger.change(actor, async (change) => {
+      await change.sql
+        .updateTable('versions')
+        .set({ serving_profile: bytes })
+        .where('model_id', '=', key.modelId)
+        .where('number', '=', key.number)
+        .execute()
+      return await recordVersion(change, key)
+    })
   }
 
   async #find(name: string): Promise<ModelVersion | undefined> {
@@ -175,6 +199,7 @@ async function insert(
       reference_distributions: toBinary(ModelVersionSchema, create(ModelVersionSchema, { referenceDistributions })),
       gate_state: GateState.PENDING,
       gate_report: null,
+      serving_profile: null,
     })
     .execute()
   return await recordVersion(change, key)
@@ -215,12 +240,13 @@ async function toVersion(sql: Kysely<Schema>, row: Selectable<Schema['versions']
 }
 
 function withState(
-  row: Pick<Selectable<Schema['versions']>, 'message' | 'gate_state' | 'gate_report'>,
+  row: Pick<Selectable<Schema['versions']>, 'message' | 'gate_state' | 'gate_report' | 'serving_profile'>,
   aliases: readonly { readonly alias: string }[],
 ): ModelVersion {
   const version = fromBinary(ModelVersionSchema, row.message)
   version.gateState = row.gate_state as GateState
   if (row.gate_report !== null) version.gateReport = fromBinary(GateReportSchema, row.gate_report)
+  if (row.serving_profile !== null) version.servingProfile = fromBinary(ServingProfileSchema, row.serving_profile)
   version.aliases = aliases.map(({ alias }) => alias).sort()
   return version
 }
