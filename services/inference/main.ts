@@ -24,7 +24,7 @@ import { Statistics } from './statistics.ts'
 import { ThreadBudget } from './thread-budget.ts'
 
 /** Starts the inference service; throws a ConfigError that names every setting that is wrong. */
-export async function start(env: Environment): Promise<RunningService> {
+export async function start(env: Environment): Promise<RunningService & { readonly httpAddress: string }> {
   const config = loadConfig(env)
   const log = logger('slipway.inference')
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
@@ -94,6 +94,7 @@ export async function start(env: Environment): Promise<RunningService> {
 
   return {
     address,
+    httpAddress,
     stop: async () => {
       isReady = false
       isStopping = true

@@ -31,7 +31,14 @@ export function openHttp(
     },
   })
   return {
-    start: async () => (await server.start()).address,
+    async start() {
+      try {
+        return (await server.start()).address
+      } catch (cause) {
+        const why = cause instanceof Error ? cause.message : String(cause)
+        throw new Error(`HTTP cannot be listened for (SLIPWAY_INFERENCE_HTTP_LISTEN): ${why}`, { cause })
+      }
+    },
     stop: () => server.stop({ graceMs: config.drainGraceMs }),
   }
 }
