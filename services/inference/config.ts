@@ -8,6 +8,7 @@ import { type HttpSettings, readHttpSettings } from './http/settings.ts'
 import { readIdentity, type ServerIdentity } from './model-metadata.ts'
 import { type ResidencySettings, readResidencySettings } from './residency-settings.ts'
 import { type ResponseCacheSettings, readResponseCacheSettings } from './response-cache/settings.ts'
+import { MAX_LABELLED_VERSIONS } from './version-labels.ts'
 
 const VERSION = '0.1.0'
 
@@ -36,6 +37,8 @@ export interface InferenceConfig
   readonly maxRequestBytes: number
   /** Bytes of model files kept on disk. */
   readonly maxCacheBytes: number
+  /** Versions that are measured under names of their own; the others are `other`. */
+  readonly maxLabelledVersions: number
   /** Deaths of an executor within ten minutes after which its version is quarantined. */
   readonly maxExecutorDeaths: number
 }
@@ -104,6 +107,12 @@ function executionSettings(read: SettingsReader) {
 
 function boundSettings(read: SettingsReader) {
   return {
+    maxLabelledVersions: read.integer('SLIPWAY_INFERENCE_MAX_LABELLED_VERSIONS', {
+      doc: 'versions measured under names of their own',
+      default: MAX_LABELLED_VERSIONS,
+      min: 1,
+      max: 10_000,
+    }),
     maxRequestBytes: read.bytes('SLIPWAY_INFERENCE_MAX_REQUEST_BYTES', {
       doc: 'bytes of one request',
       default: '64MiB',

@@ -31,7 +31,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
   const models = new ModelTable()
   const origin = await openRegistryOrigin({ ...config, tls: tls?.client, models, log })
-  const observer = createObserver(log, models)
+  const observer = createObserver(log, models, config.maxLabelledVersions)
   const statistics = new Statistics(models)
   const onBatch: typeof observer.onBatch = (version, batch, result) => {
     statistics.onBatch(version, batch, result)
