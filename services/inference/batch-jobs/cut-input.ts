@@ -1,5 +1,6 @@
 /** Cuts the files of a job into parts. The same files give the same parts. */
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { readCsvHeader } from './csv-header.ts'
 import { cutText } from './cut-text.ts'
 import { InputError } from './input-error.ts'
 import { columnsOf, describeStatement, literal } from './part-query.ts'
@@ -24,6 +25,7 @@ export async function cutInput(connection: DuckDBConnection, recipe: Recipe, fil
 
 /** The columns of a file. */
 export async function describe(connection: DuckDBConnection, format: Format, path: string): Promise<readonly Column[]> {
+  if (format === 'csv') return (await readCsvHeader(path)).names.map((name) => ({ name, type: 'VARCHAR' }))
   try {
     const described = await connection.runAndReadAll(describeStatement(format, path))
     return described.getRowsJS().map(([name, type]) => ({ name: String(name), type: String(type) }))

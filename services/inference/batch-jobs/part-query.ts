@@ -4,7 +4,7 @@
  */
 import type { Datatype } from '@slipway/onnx'
 import type { Column } from './reader-protocol.ts'
-import { ERROR_COLUMN, type Format, type InputColumn, type InputTensor, type Recipe, widthOf } from './recipe.ts'
+import { ERROR_COLUMN, type InputColumn, type InputTensor, type Recipe, widthOf } from './recipe.ts'
 
 /** The SQL type in which values of a datatype are read; FP16 is narrowed from FLOAT afterwards. */
 export const sqlTypes: Readonly<Record<Exclude<Datatype, 'BF16'>, string>> = {
@@ -56,6 +56,8 @@ export interface PartSource {
   readonly rows: number
   /** The file's columns; of text files all are VARCHAR. */
   readonly columns: readonly Column[]
+  /** How lines of CSV end. */
+  readonly newline?: '\n' | '\r\n'
 }
 
 /** Makes the table `src` of a part. */
@@ -114,18 +116,16 @@ export function tensorsStatement({ inputs }: Recipe): string {
   return `select ${names.join(', ')} from src where ${ERROR_COLUMN} is null`
 }
 
-/** How a file's own columns are found out. */
-export function describeStatement(format: Format, path: string): string {
+/** How the columns of a file are found out; CSV has a header. */
+export function describeStatement(format: 'parquet' | 'jsonl', path: string): string {
   if (format === 'parquet') return `describe select * from read_parquet(${literal(path)})`
-  if (format === 'csv') {
-    return `describe select * from read_csv(${literal(path)}, header = true, all_varchar = true, ${csvDialect})`
-  }
-  return `describe select * from read_json(${literal(path)}, format = 'newline_delimited', sample_size = 1000, ignore_errors = true)`
+  const sampled = `format = 'newline_delimited', sample_size = 1000, ignore_errors = true`
+  return `describe select * from read_json(${literal(path)}, ${sampled})`
 }
 
 const csvDialect = `delim = ',', quote = '"', escape = '"', nullstr = ''`
 
-function rowsOf({ format, inputs, keys }: Recipe, { path, first, rows, columns }: PartSource) {
+function rowsOf({ format, inputs, keys }: Recipe, { path, first, rows, columns, newline = '\n' }: PartSource) {
   if (format === 'parquet') {
     const range = `file_row_number >= ${first} and file_row_number < ${first + rows}`
     const from = `read_parquet(${literal(path)}, file_row_number = true) where ${range}`
@@ -133,7 +133,7 @@ function rowsOf({ format, inputs, keys }: Recipe, { path, first, rows, columns }
   }
   if (format === 'csv') {
     const types = columns.map(({ name }) => `${literal(name)}: 'VARCHAR'`).join(', ')
-    const bad = 'auto_detect = false, null_padding = false, store_rejects = true, rejects_limit = 0'
+    const bad = `auto_detect = false, new_line = ${newline === '\n' ? `'\\n'` : `'\\r\\n'`}, null_padding = false, store_rejects = true, rejects_limit = 0`
     const from = `read_csv(${literal(path)}, header = false, columns = {${types}}, ${csvDialect}, ${bad})`
     return { from, read: quoted, extra: [] }
   }
@@ -141,9 +141,9 @@ function rowsOf({ format, inputs, keys }: Recipe, { path, first, rows, columns }
   const names = columnsOf({ inputs, keys })
   const paths = names.map((name) => literal(`$."${name.replaceAll('"', '\\"')}"`)).join(', ')
   const lines = `read_csv(${literal(path)}, header = false, columns = {'line': 'VARCHAR'}, auto_detect = false, delim = '\u0001', quote = '', escape = '', nullstr = '')`
-  const isObject = `coalesce(json_valid(line) and json_type(line) = 'OBJECT', false)`
+  const isObject = `case when json_valid(line) then json_type(line) = 'OBJECT' else false end`
   const values = `case when is_object then json_extract_string(line, [${paths}]) end`
-  const from = `(select is_object, ${values} as v from (select line, ${isObject} as is_object from ${lines}))`
+  const from = `(select is_object, ${values} as v from (select line, ${isObject} as is_object from ${lines} where line is not null))`
   const read = (column: string): string => `v[${names.indexOf(column) + 1}]`
   return { from, read, extra: [check('not is_object', 'not a JSON object')] }
 }

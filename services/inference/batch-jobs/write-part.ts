@@ -11,6 +11,7 @@ import { pipeline } from 'node:stream/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { AnswerTable } from './answer-table.ts'
 import { FIRST_CALL_ROWS, nextCallRows } from './call-size.ts'
+import { readCsvHeader } from './csv-header.ts'
 import { describe } from './cut-input.ts'
 import { InputError } from './input-error.ts'
 import { answersStatement, copyStatement, literal, loadStatement, tensorsStatement } from './part-query.ts'
@@ -45,7 +46,9 @@ export async function writePart(
     const columns = await describe(connection, recipe.format, source)
     if (slice !== undefined) await copySlice(source, slice, part)
     const path = slice ?? source
-    await run(connection, loadStatement(recipe, { path, first: part.first, rows: part.rows, columns }), source)
+    const newline = recipe.format === 'csv' ? (await readCsvHeader(source)).newline : '\n'
+    const where = { path, first: part.first, rows: part.rows, columns, newline }
+    await run(connection, loadStatement(recipe, where), source)
   } finally {
     if (slice !== undefined) await rm(slice, { force: true })
   }
