@@ -108,6 +108,10 @@ export class UnaryPrediction extends Prediction {
     return this.#call.cancelled
   }
 
+  onCancel(listener: () => void): void {
+    this.#call.onCancel(listener)
+  }
+
   protected refuse(failure: Failure): void {
     this.#call.fail(failure)
   }
