@@ -31,7 +31,8 @@ export interface RunningProcess {
 
 /** Starts services that all share a data folder, which goes with them. */
 export interface Services {
-  start(name: string, env?: Readonly<Record<string, string>>): Promise<RunningProcess>
+  /** Its data lie in `folder` below the one that all share, by default in that itself. */
+  start(name: string, env?: Readonly<Record<string, string>>, folder?: string): Promise<RunningProcess>
   stop(): Promise<void>
 }
 
@@ -66,13 +67,15 @@ export async function startSystem(): Promise<BenchSystem> {
   }
 }
 
-async function createServices(): Promise<Services> {
+/** Nothing runs yet. */
+export async function createServices(): Promise<Services> {
   const directory = await mkdtemp(join(tmpdir(), 'slipway-bench-'))
   const processes: BenchProcess[] = []
-  const common = { SLIPWAY_DATA_DIR: directory, SLIPWAY_LISTEN: '127.0.0.1:0', SLIPWAY_LOG_LEVEL: 'error' }
+  const common = { SLIPWAY_LISTEN: '127.0.0.1:0', SLIPWAY_LOG_LEVEL: 'error' }
   return {
-    async start(name, env = {}) {
-      const process = new BenchProcess(new URL('./servers/service.ts', import.meta.url), [name], { ...common, ...env })
+    async start(name, env = {}, folder = '') {
+      const settings = { ...common, SLIPWAY_DATA_DIR: join(directory, folder), ...env }
+      const process = new BenchProcess(new URL('./servers/service.ts', import.meta.url), [name], settings)
       processes.push(process)
       return { process, address: await process.next<string>() }
     },
