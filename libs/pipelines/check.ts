@@ -71,6 +71,7 @@ class PipelineCheck {
   readonly #pipeline: Pipeline
   readonly #models: ReadonlyMap<string, Signature>
   readonly #specs = new Map<string, Map<string, TensorSpec>>()
+  readonly #unknown = new Set<string>()
 
   constructor(pipeline: Pipeline, models: ReadonlyMap<string, Signature>) {
     this.#pipeline = pipeline
@@ -99,6 +100,7 @@ class PipelineCheck {
       if (isDatatype(datatype) && elementType(datatype) !== undefined)
         return [{ name, datatype, shape: shape.map(Number) }]
       this.#complain(`inputs[${index}].datatype`, `'${datatype}' is not a datatype that can be served`)
+      this.#unknown.add(INPUT)
       return []
     })
   }
@@ -132,6 +134,7 @@ class PipelineCheck {
     const { name, kind } = step
     const known: Known = {
       specs: this.#specs,
+      unknown: this.#unknown,
       find: ({ step: from, output }) => this.#specs.get(from)?.get(output),
     }
     const within = (field: string, description: string) =>
@@ -139,8 +142,7 @@ class PipelineCheck {
     const give = (specs: readonly TensorSpec[]) =>
       this.#specs.set(name, new Map(specs.map((spec) => [spec.name, spec])))
     if (kind.case === 'expressions') {
-      const outputs = checkExpressionStep(kind.value, known, within)
-      give(outputs.map(({ spec }) => spec))
+      const outputs = checkExpressionStep(kind.value, known, within, give)
       return [{ kind: 'expressions', name, outputs }]
     }
     if (kind.case !== 'model') return []
@@ -148,6 +150,7 @@ class PipelineCheck {
     const signature = this.#models.get(model)
     if (signature === undefined) {
       within(kind.value.source.case ?? 'source', `there is no ${model}`)
+      this.#unknown.add(name)
       return []
     }
     const outputs = checkModelStep(kind.value, signature, known, within)
@@ -168,7 +171,9 @@ class PipelineCheck {
       const tensor = parseTensorName(text)
       const spec = tensor && this.#specs.get(tensor.step)?.get(tensor.output)
       if (tensor !== undefined && spec !== undefined) return [{ spec: { ...spec, name }, tensor }]
-      this.#complain(`outputs[${index}].tensor`, `there is no tensor '${text}'`)
+      if (!this.#unknown.has(tensor?.step ?? '')) {
+        this.#complain(`outputs[${index}].tensor`, `there is no tensor '${text}'`)
+      }
       return []
     })
   }

@@ -3,7 +3,7 @@ import type { TensorSpec } from '@slipway/onnx'
 import { isDatatype } from '@slipway/onnx'
 import type { ExpressionOutput, ExpressionStep, ModelStep } from '@slipway/proto/slipway/inference/v1/pipeline'
 import { ONE, type Size } from './cost.ts'
-import { compileExpression, type Expression } from './expression.ts'
+import { compileExpression, type Expression, freeNames } from './expression.ts'
 import { ExpressionError } from './expression-error.ts'
 import { parseTensorName, type TensorName } from './references.ts'
 import type { Scope } from './type-check.ts'
@@ -31,6 +31,8 @@ export interface CompiledBranch {
 /** What the tensors are that steps before give. */
 export interface Known {
   readonly specs: ReadonlyMap<string, ReadonlyMap<string, TensorSpec>>
+  /** Steps whose tensors are not known because of another problem: what reads from them is not a problem of its own. */
+  readonly unknown: ReadonlySet<string>
   find(name: TensorName): TensorSpec | undefined
 }
 
@@ -50,8 +52,9 @@ export function checkModelStep(step: ModelStep, signature: Signature, known: Kno
     }
     const name = parseTensorName(reference)
     const given = name && known.find(name)
-    if (given === undefined) complain(`inputs.${spec.name}`, `there is no tensor '${reference}'`)
-    else if (!fits(spec, given)) {
+    if (given === undefined) {
+      if (!known.unknown.has(name?.step ?? '')) complain(`inputs.${spec.name}`, `there is no tensor '${reference}'`)
+    } else if (!fits(spec, given)) {
       complain(`inputs.${spec.name}`, `takes ${specText(spec)}, but '${reference}' is ${specText(given)}`)
     }
   }
@@ -108,14 +111,24 @@ export function checkBranch(
   return where && { where, otherwise }
 }
 
-/** Checks and compiles the outputs of an expression step. */
-export function checkExpressionStep(step: ExpressionStep, known: Known, complain: Complain): CompiledOutput[] {
+/**
+ * Checks and compiles the outputs of an expression step. `give` is told of each of them as it is declared, also when its
+ * expression is wrong, so that this is not a second problem of whoever reads it.
+ */
+export function checkExpressionStep(
+  step: ExpressionStep,
+  known: Known,
+  complain: Complain,
+  give: (specs: readonly TensorSpec[]) => void,
+): CompiledOutput[] {
   const names = new Set<string>()
-  return step.outputs.flatMap((output, index) => {
+  const declared: TensorSpec[] = []
+  const compiled = step.outputs.flatMap((output, index) => {
     const field = `outputs[${index}]`
     if (names.has(output.name)) complain(`${field}.name`, `'${output.name}' is there twice`)
     names.add(output.name)
     const spec = outputSpec(output, (part, text) => complain(`${field}.${part}`, text))
+    if (spec !== undefined) declared.push(spec)
     const note = (text: string) => complain(`${field}.expression`, text)
     const expression = compile(output.expression, known, note)
     if (expression === undefined || spec === undefined) return []
@@ -127,6 +140,8 @@ export function checkExpressionStep(step: ExpressionStep, known: Known, complain
     }
     return [{ spec, expression }]
   })
+  give(declared)
+  return compiled
 }
 
 function outputSpec({ name, datatype, shape }: ExpressionOutput, complain: Complain): TensorSpec | undefined {
@@ -144,6 +159,7 @@ function compile(text: string, known: Known, note: (problem: string) => void): E
       new Map([...specs.values()].map((spec) => [spec.name, rowType(spec) ?? plain.dyn])),
     ]),
   )
+  if ([...freeNames(text)].some((name) => known.unknown.has(name))) return undefined
   try {
     const expression = compileExpression(text, scope)
     expression.cost(expression.references.map((reference) => assumedSize(known.find(reference))))

@@ -106,7 +106,7 @@ describe('a version that is a pipeline', () => {
 
   test('is refused without the model of a step, and beside a model.onnx', async () => {
     await expect(register({ 'pipeline.json': pipeline({ file: 'steps/score.onnx' }) })).rejects.toMatchObject({
-      violations: [{ description: "step 'score': there is no steps/score.onnx" }, {}],
+      violations: [{ description: "step 'score': there is no steps/score.onnx" }],
     })
     const both = { 'pipeline.json': pipeline({ file: 'steps/score.onnx' }), 'model.onnx': model() }
     await expect(register(both)).rejects.toMatchObject({

@@ -1,7 +1,7 @@
 /** `slipway versions …` and `slipway gate …`: immutable versions, and whether they may be deployed. */
 import { randomUUID } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, readdir } from 'node:fs/promises'
+import { dirname, join, relative, sep } from 'node:path'
 import { create, toJson } from '@bufbuild/protobuf'
 import { downloadFile, fileSource, uploadFile } from '@slipway/models'
 import {
@@ -55,10 +55,10 @@ export const versionCommands: readonly Command[] = [
     options: {
       file: {
         value: 'PATH=FILE',
-        doc: 'a file of the version; model.onnx=FILE must be one of them',
+        doc: 'a file of the version; model.onnx=FILE or pipeline.json=FILE must be one of them',
         many: true,
-        required: true,
       },
+      folder: { value: 'DIR', doc: 'a folder all of whose files are files of the version, by their paths in it' },
       spec: { value: 'FILE', doc: 'features, outputs, lineage as JSON (slipway.registry.v1.CreateVersionRequest)' },
       'request-id': { value: 'UUID', doc: 'repeat a call without making a second version' },
     },
@@ -106,8 +106,10 @@ async function registerVersion(invocation: Invocation): Promise<void> {
     spec === undefined ? create(CreateVersionRequestSchema) : await readJson(spec, CreateVersionRequestSchema)
   request.parent = modelName(words.text('model'))
   request.requestId = words.optional('request-id') ?? randomUUID()
-  for (const text of words.many('file')) {
-    const [path, source] = splitFile(text)
+  const folder = words.optional('folder')
+  const files = [...words.many('file').map(splitFile), ...(folder === undefined ? [] : await filesIn(folder))]
+  if (files.length === 0) throw new UsageError('name the files: --file model.onnx=out/model.onnx, or --folder out')
+  for (const [path, source] of files) {
     const content = await fileSource(source)
     const line = progress(terminal, path)
     const onProgress = (done: number) => line.update(done / content.sizeBytes, bytesText(content.sizeBytes))
@@ -117,6 +119,12 @@ async function registerVersion(invocation: Invocation): Promise<void> {
   }
   const made = await slipway.registry.createVersion(request)
   showMessage(invocation, ModelVersionSchema, made, describeVersion)
+}
+
+async function filesIn(folder: string): Promise<[string, string][]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true })
+  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  return paths.sort().map((path) => [relative(folder, path).split(sep).join('/'), path])
 }
 
 function splitFile(text: string): [string, string] {
