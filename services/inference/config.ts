@@ -6,6 +6,7 @@ import { type BatchingSettings, readBatchingSettings } from './batching-settings
 import { type ExecutorSettings, readExecutorSettings } from './executors/settings.ts'
 import { type HttpSettings, readHttpSettings } from './http/settings.ts'
 import { readIdentity, type ServerIdentity } from './model-metadata.ts'
+import { type ModelSourceSettings, readModelSourceSettings } from './model-sources/settings.ts'
 import { type ResidencySettings, readResidencySettings } from './residency-settings.ts'
 import { type ResponseCacheSettings, readResponseCacheSettings } from './response-cache/settings.ts'
 import { MAX_LABELLED_VERSIONS } from './version-labels.ts'
@@ -18,11 +19,10 @@ export interface InferenceConfig
     BatchingSettings,
     ExecutorSettings,
     ResidencySettings,
+    ModelSourceSettings,
     ResponseCacheSettings,
     AsyncPredictionSettings,
     HttpSettings {
-  /** The registry, `host:port`. */
-  readonly registryAddress: string
   /** What `ServerMetadata` says. */
   readonly identity: ServerIdentity
   /** The alias whose version answers when a caller names none. */
@@ -35,8 +35,6 @@ export interface InferenceConfig
   readonly executorsPerVersion: number
   /** Bytes of one request. */
   readonly maxRequestBytes: number
-  /** Bytes of model files kept on disk. */
-  readonly maxCacheBytes: number
   /** Versions that are measured under names of their own; the others are `other`. */
   readonly maxLabelledVersions: number
   /** Deaths of an executor within ten minutes after which its version is quarantined. */
@@ -51,6 +49,7 @@ export function loadConfig(env: Environment): InferenceConfig {
     ...boundSettings(read),
     ...readBatchingSettings(read),
     ...readResidencySettings(read),
+    ...readModelSourceSettings(read),
     ...readExecutorSettings(read),
     ...readResponseCacheSettings(read),
     ...readAsyncPredictionSettings(read),
@@ -62,10 +61,6 @@ function placeSettings(read: SettingsReader) {
   return {
     ...service,
     ...readHttpSettings(read, service.listen),
-    registryAddress: read.text('SLIPWAY_REGISTRY_ADDRESS', {
-      doc: 'the registry, host:port',
-      default: '127.0.0.1:7401',
-    }),
     identity: readIdentity(read, VERSION),
     defaultAlias: read.text('SLIPWAY_INFERENCE_DEFAULT_ALIAS', {
       doc: 'the alias that answers when a caller names no version',
@@ -116,10 +111,6 @@ function boundSettings(read: SettingsReader) {
     maxRequestBytes: read.bytes('SLIPWAY_INFERENCE_MAX_REQUEST_BYTES', {
       doc: 'bytes of one request',
       default: '64MiB',
-    }),
-    maxCacheBytes: read.bytes('SLIPWAY_INFERENCE_MAX_CACHE_BYTES', {
-      doc: 'bytes of model files on disk',
-      default: '10GiB',
     }),
   }
 }

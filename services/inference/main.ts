@@ -11,6 +11,7 @@ import { openHttp } from './http/open.ts'
 import { createInference } from './infer.ts'
 import { createModelControlService } from './model-control.ts'
 import { ModelHealth } from './model-health.ts'
+import { openFolderOrigin } from './model-sources/folder-origin.ts'
 import { openRegistryOrigin } from './model-sources/registry-origin.ts'
 import { ModelTable } from './model-table.ts'
 import { createLoadLog, createObserver } from './observer.ts'
@@ -30,7 +31,11 @@ export async function start(env: Environment): Promise<RunningService & { readon
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
   const models = new ModelTable()
-  const origin = await openRegistryOrigin({ ...config, tls: tls?.client, models, log })
+  const { modelDirectory } = config
+  const origin =
+    modelDirectory === undefined
+      ? await openRegistryOrigin({ ...config, tls: tls?.client, models, log })
+      : await openFolderOrigin({ ...config, modelDirectory, models, log })
   const observer = createObserver(log, models, config.maxLabelledVersions)
   const statistics = new Statistics(models)
   const onBatch: typeof observer.onBatch = (version, batch, result) => {
@@ -63,7 +68,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     execution: { ...config, keepsResponses: config.maxCachedResponseBytes > 0 },
     statistics,
   })
-  const rooms = await openRooms({ config, inference })
+  const rooms = await openRooms({ config, inference, models, tls: tls?.client })
   const onError = (failure: Failure, { method }: { readonly method: string }) =>
     log.error('a call failed', { method, error: failure })
   const http = openHttp(config, { models, inference, describing, tls: tls?.server, onError })

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { OnnxError, type OnnxModel, readModel } from '@slipway/onnx'
 import { Failure } from '@slipway/rpc'
+import type { GoldenExample } from './golden-example.ts'
 import { refusal } from './refusals.ts'
 import type { VerifiedModel } from './served-version.ts'
 import { describeSignature } from './signature.ts'
@@ -94,8 +95,8 @@ export async function openModel(version: VersionFiles): Promise<VerifiedModel> {
   }
 }
 
-/** The registered example, if there is one. */
-async function readExample(version: VersionFiles): Promise<VerifiedModel['example']> {
+/** The registered example, if there is one. FAILED_PRECONDITION when it is too large. */
+export async function readExample(version: VersionFiles): Promise<GoldenExample | undefined> {
   if (!hasFile(version, EXAMPLE_REQUEST_FILE)) return undefined
   const tooLarge = version.files.find(({ path, sizeBytes }) => isExample(path) && sizeBytes > MAX_EXAMPLE_BYTES)
   if (tooLarge !== undefined)

@@ -10,6 +10,8 @@ import { fetchFromRegistry, RegistrySource } from './registry-source.ts'
 import { RegistryState } from './registry-state.ts'
 import { watchRegistry } from './registry-watch.ts'
 
+const DESCRIBE_TIMEOUT_MS = 10_000
+
 /** What an origin needs from around it. */
 export interface RegistryOriginOptions {
   readonly registryAddress: string
@@ -38,6 +40,7 @@ export async function openRegistryOrigin(options: RegistryOriginOptions): Promis
   return {
     wanted: state,
     source: new RegistrySource({ registry, state, cache, layoutDirectory: join(dataDirectory, 'layout') }),
+    describe: (name) => registry.getVersion({ name }, { timeoutMs: DESCRIBE_TIMEOUT_MS }),
     unwantedIdleMs: options.idleMs,
     repository: (residency) => ({
       load: (model) => residency.loadModel(model),
