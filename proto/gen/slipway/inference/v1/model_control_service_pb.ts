@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file slipway/inference/v1/model_control_service.proto.
  */
 export const file_slipway_inference_v1_model_control_service: GenFile = /*@__PURE__*/
-  fileDesc("CjBzbGlwd2F5L2luZmVyZW5jZS92MS9tb2RlbF9jb250cm9sX3NlcnZpY2UucHJvdG8SFHNsaXB3YXkuaW5mZXJlbmNlLnYxIscBChJMb2FkVmVyc2lvblJlcXVlc3QSTQoEbmFtZRgBIAEoCUI/ukg8cjoyOF5tb2RlbHMvW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXSovdmVyc2lvbnMvWzEtOV1bMC05XSokEi8KBmRpZ2VzdBgCIAEoCUIfukgcchoyGF4oc2hhMjU2OlswLTlhLWZdezY0fSk/JBIxCglsb2FkZWRfYnkYAyABKA4yHi5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkZWRCeSJlChRVbmxvYWRWZXJzaW9uUmVxdWVzdBJNCgRuYW1lGAEgASgJQj+6SDxyOjI4Xm1vZGVscy9bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKi92ZXJzaW9ucy9bMS05XVswLTldKiQiGwoZTGlzdExvYWRlZFZlcnNpb25zUmVxdWVzdCJTChpMaXN0TG9hZGVkVmVyc2lvbnNSZXNwb25zZRI1Cgh2ZXJzaW9ucxgBIAMoCzIjLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRlZFZlcnNpb24iyAEKDUxvYWRlZFZlcnNpb24SDAoEbmFtZRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSLgoFc3RhdGUYAyABKA4yHy5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkU3RhdGUSDwoHbWVzc2FnZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgDEi4KCnJlYWR5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG1lbW9yeV9ieXRlcxgHIAEoAyo9CghMb2FkZWRCeRIZChVMT0FERURfQllfVU5TUEVDSUZJRUQQABIWChJMT0FERURfQllfRU5EUE9JTlQQASqfAQoJTG9hZFN0YXRlEhoKFkxPQURfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJMT0FEX1NUQVRFX0xPQURJTkcQARIUChBMT0FEX1NUQVRFX1JFQURZEAISGAoUTE9BRF9TVEFURV9VTkxPQURJTkcQAxIVChFMT0FEX1NUQVRFX0ZBSUxFRBAEEhcKE0xPQURfU1RBVEVfVU5MT0FERUQQBTLOAgoTTW9kZWxDb250cm9sU2VydmljZRJcCgtMb2FkVmVyc2lvbhIoLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRWZXJzaW9uUmVxdWVzdBojLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRlZFZlcnNpb24SYAoNVW5sb2FkVmVyc2lvbhIqLnNsaXB3YXkuaW5mZXJlbmNlLnYxLlVubG9hZFZlcnNpb25SZXF1ZXN0GiMuc2xpcHdheS5pbmZlcmVuY2UudjEuTG9hZGVkVmVyc2lvbhJ3ChJMaXN0TG9hZGVkVmVyc2lvbnMSLy5zbGlwd2F5LmluZmVyZW5jZS52MS5MaXN0TG9hZGVkVmVyc2lvbnNSZXF1ZXN0GjAuc2xpcHdheS5pbmZlcmVuY2UudjEuTGlzdExvYWRlZFZlcnNpb25zUmVzcG9uc2ViBnByb3RvMw", [file_buf_validate_validate, file_google_protobuf_timestamp]);
+  fileDesc("CjBzbGlwd2F5L2luZmVyZW5jZS92MS9tb2RlbF9jb250cm9sX3NlcnZpY2UucHJvdG8SFHNsaXB3YXkuaW5mZXJlbmNlLnYxIscBChJMb2FkVmVyc2lvblJlcXVlc3QSTQoEbmFtZRgBIAEoCUI/ukg8cjoyOF5tb2RlbHMvW0EtWmEtejAtOV1bQS1aYS16MC05Ll8tXSovdmVyc2lvbnMvWzEtOV1bMC05XSokEi8KBmRpZ2VzdBgCIAEoCUIfukgcchoyGF4oc2hhMjU2OlswLTlhLWZdezY0fSk/JBIxCglsb2FkZWRfYnkYAyABKA4yHi5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkZWRCeSJlChRVbmxvYWRWZXJzaW9uUmVxdWVzdBJNCgRuYW1lGAEgASgJQj+6SDxyOjI4Xm1vZGVscy9bQS1aYS16MC05XVtBLVphLXowLTkuXy1dKi92ZXJzaW9ucy9bMS05XVswLTldKiQiGwoZTGlzdExvYWRlZFZlcnNpb25zUmVxdWVzdCJTChpMaXN0TG9hZGVkVmVyc2lvbnNSZXNwb25zZRI1Cgh2ZXJzaW9ucxgBIAMoCzIjLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRlZFZlcnNpb24i+AEKDUxvYWRlZFZlcnNpb24SDAoEbmFtZRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSLgoFc3RhdGUYAyABKA4yHy5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkU3RhdGUSDwoHbWVzc2FnZRgEIAEoCRISCgpzaXplX2J5dGVzGAUgASgDEi4KCnJlYWR5X3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDG1lbW9yeV9ieXRlcxgHIAEoAxIuCgR3b3JrGAggASgLMiAuc2xpcHdheS5pbmZlcmVuY2UudjEuV29ya0NvdW50cyKOAQoKV29ya0NvdW50cxIOCgZxdWV1ZWQYASABKAMSDwoHYmF0Y2hlcxgCIAEoAxIMCgRyb3dzGAMgASgDEg8KB2V4cGlyZWQYBCABKAMSEQoJY2FuY2VsbGVkGAUgASgDEgwKBHNoZWQYBiABKAMSHwoXZXhlY3V0ZWRfYWZ0ZXJfZGVhZGxpbmUYByABKAMqPQoITG9hZGVkQnkSGQoVTE9BREVEX0JZX1VOU1BFQ0lGSUVEEAASFgoSTE9BREVEX0JZX0VORFBPSU5UEAEqnwEKCUxvYWRTdGF0ZRIaChZMT0FEX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSTE9BRF9TVEFURV9MT0FESU5HEAESFAoQTE9BRF9TVEFURV9SRUFEWRACEhgKFExPQURfU1RBVEVfVU5MT0FESU5HEAMSFQoRTE9BRF9TVEFURV9GQUlMRUQQBBIXChNMT0FEX1NUQVRFX1VOTE9BREVEEAUyzgIKE01vZGVsQ29udHJvbFNlcnZpY2USXAoLTG9hZFZlcnNpb24SKC5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkVmVyc2lvblJlcXVlc3QaIy5zbGlwd2F5LmluZmVyZW5jZS52MS5Mb2FkZWRWZXJzaW9uEmAKDVVubG9hZFZlcnNpb24SKi5zbGlwd2F5LmluZmVyZW5jZS52MS5VbmxvYWRWZXJzaW9uUmVxdWVzdBojLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxvYWRlZFZlcnNpb24SdwoSTGlzdExvYWRlZFZlcnNpb25zEi8uc2xpcHdheS5pbmZlcmVuY2UudjEuTGlzdExvYWRlZFZlcnNpb25zUmVxdWVzdBowLnNsaXB3YXkuaW5mZXJlbmNlLnYxLkxpc3RMb2FkZWRWZXJzaW9uc1Jlc3BvbnNlYgZwcm90bzM", [file_buf_validate_validate, file_google_protobuf_timestamp]);
 
 /**
  * Asks for a version to be loaded.
@@ -161,6 +161,13 @@ export type LoadedVersion = Message<"slipway.inference.v1.LoadedVersion"> & {
    * @generated from field: int64 memory_bytes = 7;
    */
   memoryBytes: bigint;
+
+  /**
+   * What became of the requests for it since it was loaded; unset while it does not answer.
+   *
+   * @generated from field: slipway.inference.v1.WorkCounts work = 8;
+   */
+  work?: WorkCounts | undefined;
 };
 
 /**
@@ -169,6 +176,69 @@ export type LoadedVersion = Message<"slipway.inference.v1.LoadedVersion"> & {
  */
 export const LoadedVersionSchema: GenMessage<LoadedVersion> = /*@__PURE__*/
   messageDesc(file_slipway_inference_v1_model_control_service, 4);
+
+/**
+ * What happened to the requests for one version, in requests unless said otherwise.
+ *
+ * @generated from message slipway.inference.v1.WorkCounts
+ */
+export type WorkCounts = Message<"slipway.inference.v1.WorkCounts"> & {
+  /**
+   * Waiting now.
+   *
+   * @generated from field: int64 queued = 1;
+   */
+  queued: bigint;
+
+  /**
+   * Batches that ran.
+   *
+   * @generated from field: int64 batches = 2;
+   */
+  batches: bigint;
+
+  /**
+   * Rows in them.
+   *
+   * @generated from field: int64 rows = 3;
+   */
+  rows: bigint;
+
+  /**
+   * Refused before they ran: the deadline had passed, or would have.
+   *
+   * @generated from field: int64 expired = 4;
+   */
+  expired: bigint;
+
+  /**
+   * Dropped before they ran: the caller was gone.
+   *
+   * @generated from field: int64 cancelled = 5;
+   */
+  cancelled: bigint;
+
+  /**
+   * Refused on arrival.
+   *
+   * @generated from field: int64 shed = 6;
+   */
+  shed: bigint;
+
+  /**
+   * Batches whose run began after a deadline in them. Stays 0.
+   *
+   * @generated from field: int64 executed_after_deadline = 7;
+   */
+  executedAfterDeadline: bigint;
+};
+
+/**
+ * Describes the message slipway.inference.v1.WorkCounts.
+ * Use `create(WorkCountsSchema)` to create a new message.
+ */
+export const WorkCountsSchema: GenMessage<WorkCounts> = /*@__PURE__*/
+  messageDesc(file_slipway_inference_v1_model_control_service, 5);
 
 /**
  * Who a version is loaded for.
