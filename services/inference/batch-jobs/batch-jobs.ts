@@ -6,7 +6,7 @@ import { type Implementation, implement } from '@slipway/rpc'
 import { logger } from '@slipway/telemetry'
 import type { ModelTable } from '../model-table.ts'
 import { createBatchService } from './batch-service.ts'
-import { startDispatcher } from './dispatcher.ts'
+import { type Dispatcher, startDispatcher } from './dispatcher.ts'
 import { InputError } from './input-error.ts'
 import type { Folders } from './input-files.ts'
 import { JobLog } from './job-log.ts'
@@ -27,26 +27,28 @@ export interface BatchJobsOptions {
   /** The service's own folder. */
   readonly dataDirectory: string
   /** Whether only this machine can reach the service. */
-  readonly isLoopback: boolean
+  readonly isPrivate: boolean
   readonly models: ModelTable
   readonly bus: EventBus
   /** Reads a version from the registry by its name or an alias; unset where there is none. */
   readonly findVersion?: FindVersion
 }
 
-/** Batch jobs that run. */
+/** Batch jobs of this replica. */
 export interface BatchJobs {
   readonly implementations: readonly Implementation[]
+  /** Begins to work on parts. */
+  start(): void
   /** Gives up what is under way, for another replica or the next start; the bus is closed by who opened it. */
   stop(): Promise<void>
 }
 
-/** Opens the store and joins the other replicas. */
+/** Opens the store and learns what the other replicas know. */
 export async function createBatchJobs(options: BatchJobsOptions): Promise<BatchJobs> {
   const { settings, bus, models, dataDirectory, findVersion } = options
   const log = logger('slipway.inference.batch-jobs')
   const paths = batchPaths(dataDirectory)
-  const folders: Folders = allowedFolders(settings, options.isLoopback)
+  const folders: Folders = allowedFolders(settings, options.isPrivate)
   const store = await JobStore.open(paths.database)
   const jobs = new JobLog({ bus, store, log })
   const createReader = (name: string): Reader =>
@@ -60,26 +62,31 @@ export async function createBatchJobs(options: BatchJobsOptions): Promise<BatchJ
     return await findVersion(name)
   }
   const stageLog = createStageLog({ bus, version, temporary: paths.temporary })
-  const runner = new PartRunner({
-    bus,
-    store,
-    jobs,
-    readers: Array.from({ length: settings.batchReaders }, (_, index) => createReader(String(index))),
-    cut: createCutJob({ folders, stageLog }),
-    acquire: (name) => {
-      const [, model = '', , number = ''] = name.split('/')
-      return models.acquire(model, number)
-    },
-    log,
-  })
-  const dispatcher = startDispatcher({ bus, store, jobs, log })
   const describer = createReader('describe')
-  const service = createBatchService({ store, jobs, runner, models, findVersion, reader: describer, folders })
+  let runner: PartRunner | undefined
+  let dispatcher: Dispatcher | undefined
+  const rowsUnderWay = (job: string): number => runner?.rowsUnderWay(job) ?? 0
+  const service = createBatchService({ store, jobs, rowsUnderWay, models, findVersion, reader: describer, folders })
   return {
     implementations: [implement(BatchPredictionService, service)],
+    start: () => {
+      dispatcher = startDispatcher({ bus, store, jobs, log })
+      runner = new PartRunner({
+        bus,
+        store,
+        jobs,
+        readers: Array.from({ length: settings.batchReaders }, (_, index) => createReader(String(index))),
+        cut: createCutJob({ folders, stageLog }),
+        acquire: (name) => {
+          const [, model = '', , number = ''] = name.split('/')
+          return models.acquire(model, number)
+        },
+        log,
+      })
+    },
     stop: async () => {
-      await dispatcher.stop()
-      await runner.stop()
+      await dispatcher?.stop()
+      await runner?.stop()
       await jobs.stop()
       await describer.close()
       await store.close()

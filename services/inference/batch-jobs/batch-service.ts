@@ -15,7 +15,6 @@ import type { JobLog } from './job-log.ts'
 import { hasEnded, type JobRecord, otherJob, unknownJob } from './job-state.ts'
 import type { JobStore } from './job-store.ts'
 import { OutputFolder } from './output-folder.ts'
-import type { PartRunner } from './part-runner.ts'
 import { outputPath, type ResolveOptions, resolveJob } from './resolve-job.ts'
 import { watchJob } from './watch-job.ts'
 
@@ -25,13 +24,14 @@ const LIST = 'batchJobs'
 export interface BatchServiceOptions extends ResolveOptions {
   readonly store: JobStore
   readonly jobs: JobLog
-  readonly runner: Pick<PartRunner, 'rowsUnderWay'>
+  /** Rows of a job's parts that are under way here. */
+  readonly rowsUnderWay: (job: string) => number
 }
 
 /** The handlers of `BatchPredictionService`. */
 export function createBatchService(options: BatchServiceOptions): Handlers<typeof BatchPredictionService> {
-  const { store, jobs, runner } = options
-  const seen = ({ job }: JobRecord): BatchJob => withRowsUnderWay(job, runner.rowsUnderWay(job.name))
+  const { store, jobs, rowsUnderWay } = options
+  const seen = ({ job }: JobRecord): BatchJob => withRowsUnderWay(job, rowsUnderWay(job.name))
   const find = async (name: string): Promise<JobRecord> => {
     const record = await store.get(name)
     if (record === undefined) throw unknownJob(name)

@@ -60,13 +60,13 @@ export function startDispatcher(options: DispatcherOptions): Dispatcher {
   const subscription: Promise<Subscription | undefined> = subscribed(stopping.signal, log, () =>
     consume(bus, topics.batchJobs, {
       group: GROUP,
-      handle: async (events) => {
+      handle: async (events, { signal }) => {
         if ((events.at(-1)?.record.offset ?? -1n) > store.lastOffset) await jobs.caughtUp()
         const last = new Map(events.map(({ message }) => [message.eventId, message]))
         for (const message of last.values()) {
           const record = await store.get(message.job)
           const duty = record === undefined ? undefined : dutyOf(record, message)
-          if (record !== undefined && duty !== undefined) await fulfil(options, record, duty)
+          if (record !== undefined && duty !== undefined) await fulfil(options, record, duty, signal)
         }
       },
     }),
@@ -79,7 +79,12 @@ export function startDispatcher(options: DispatcherOptions): Dispatcher {
   }
 }
 
-async function fulfil({ bus, store, jobs }: DispatcherOptions, record: JobRecord, duty: Duty): Promise<void> {
+async function fulfil(
+  { bus, store, jobs }: DispatcherOptions,
+  record: JobRecord,
+  duty: Duty,
+  signal: AbortSignal,
+): Promise<void> {
   const { job, epoch } = record
   const { name } = job
   if (duty === 'cut') await publishTo(bus, topics.batchParts, [{ job: name, part: CUT_PART, epoch }])
@@ -87,7 +92,7 @@ async function fulfil({ bus, store, jobs }: DispatcherOptions, record: JobRecord
   else if (duty === 'sweep') await new OutputFolder(job.outputDirectory).sweep()
   else {
     await new OutputFolder(job.outputDirectory).succeed(await manifestOf(store, record))
-    await jobs.publish(name, { case: 'finished', value: {} })
+    await jobs.publish(name, { case: 'finished', value: {} }, signal)
   }
 }
 

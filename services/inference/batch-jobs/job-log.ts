@@ -51,14 +51,15 @@ export class JobLog {
     )
   }
 
-  /** Publishes a change and waits until it is applied here; throws the refusal that it met. */
-  async publish(job: string, change: Change): Promise<void> {
+  /** Publishes a change and waits until it is applied here; throws the refusal that it met, or why `signal` was aborted. */
+  async publish(job: string, change: Change, signal?: AbortSignal): Promise<void> {
     const eventId = randomUUID()
     const applied = Promise.withResolvers<Outcome>()
     this.#waiting.set(eventId, applied.resolve)
     const timer = setTimeout(() => applied.reject(notApplied()), APPLY_LIMIT_MS)
+    const ended = signal === undefined ? this.#stopping.signal : AbortSignal.any([this.#stopping.signal, signal])
     const onStop = (): void => applied.reject(notApplied())
-    this.#stopping.signal.addEventListener('abort', onStop, { once: true })
+    ended.addEventListener('abort', onStop, { once: true })
     try {
       applied.promise.catch(() => undefined)
       await publishTo(this.#options.bus, topics.batchJobs, [{ job, eventId, change }])
@@ -66,7 +67,7 @@ export class JobLog {
       if (refusal !== undefined) throw refusal
     } finally {
       clearTimeout(timer)
-      this.#stopping.signal.removeEventListener('abort', onStop)
+      ended.removeEventListener('abort', onStop)
       this.#waiting.delete(eventId)
     }
   }

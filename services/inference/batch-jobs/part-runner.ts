@@ -120,7 +120,7 @@ export class PartRunner {
         throw error
       }
       const message = error instanceof Error ? error.message : String(error)
-      await jobs.publish(due.job, { case: 'failed', value: { message } })
+      await jobs.publish(due.job, { case: 'failed', value: { message } }, signal)
     } finally {
       forget()
     }
@@ -138,16 +138,14 @@ export class PartRunner {
     const folder = new OutputFolder(job.outputDirectory)
     const plan = (await folder.plan()) ?? (await folder.fixPlan(await this.#options.cut(job, folder, reader, signal)))
     const value = { parts: plan.parts.length, rows: BigInt(plan.rows) }
-    await this.#options.jobs.publish(job.name, { case: 'planned', value })
+    await this.#options.jobs.publish(job.name, { case: 'planned', value }, signal)
   }
 
   async #write(job: BatchJob, part: number, reader: Reader, signal: AbortSignal): Promise<void> {
     const folder = new OutputFolder(job.outputDirectory)
     const { rows, rowsFailed, sizeBytes, digest } = await this.#written(folder, part, reader, signal)
-    await this.#options.jobs.publish(job.name, {
-      case: 'partWritten',
-      value: { part, rows: BigInt(rows), rowsFailed: BigInt(rowsFailed), sizeBytes: BigInt(sizeBytes), digest },
-    })
+    const value = { part, rows: BigInt(rows), rowsFailed: BigInt(rowsFailed), sizeBytes: BigInt(sizeBytes), digest }
+    await this.#options.jobs.publish(job.name, { case: 'partWritten', value }, signal)
   }
 
   async #written(folder: OutputFolder, part: number, reader: Reader, signal: AbortSignal): Promise<WrittenPart> {

@@ -47,18 +47,20 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
   const bus = openEmbeddedBus({ path: join(options.shared, 'events.db'), leaseMs: 1000 })
   const batch = await createBatchJobs({
     settings: {
+      runsBatchJobs: true,
       batchReaders: options.readers ?? 1,
       batchReaderBytes: 256 * 1024 * 1024,
       batchFolders: options.folders ?? [],
     },
     dataDirectory: options.own,
-    isLoopback: options.folders === undefined,
+    isPrivate: options.folders === undefined,
     models,
     bus,
     findVersion: options.findVersion,
   })
   const server = createServer({ implementations: batch.implementations, listen: { host: '127.0.0.1', port: 0 } })
   const { address } = await server.start()
+  batch.start()
   const client = createClient(BatchPredictionService, { address })
   return {
     client,

@@ -92,8 +92,14 @@ async function findModel(name: string, { models, findVersion }: ResolveOptions) 
     return { served: sameDigest(served, version), bindings: version }
   }
   const served = await models.acquire(model, which)
-  const version = await findVersion?.(served.name)
+  const version = await findVersion?.(served.name).catch(unlessUnknown)
   return { served: sameDigest(served, version), bindings: version ?? { features: [], outputs: [] } }
+}
+
+/** A version that the registry does not know has no bindings. */
+function unlessUnknown(error: unknown): undefined {
+  if (error instanceof Failure && error.code === Code.NOT_FOUND) return undefined
+  throw error
 }
 
 function sameDigest(served: Servable, version: ModelVersion | undefined): Servable {

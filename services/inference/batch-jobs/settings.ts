@@ -3,6 +3,8 @@ import type { SettingsReader } from '@slipway/config'
 
 /** Settings of batch jobs. */
 export interface BatchJobSettings {
+  /** Whether this server takes batch jobs and works on them. */
+  readonly runsBatchJobs: boolean
   /** Parts that this replica works on at once, each with a reader process of its own. */
   readonly batchReaders: number
   /** Memory of one reader process. */
@@ -14,6 +16,10 @@ export interface BatchJobSettings {
 /** Reads the settings of batch jobs. */
 export function readBatchJobSettings(read: SettingsReader): BatchJobSettings {
   return {
+    runsBatchJobs: read.boolean('SLIPWAY_INFERENCE_BATCH', {
+      doc: 'whether batch jobs are taken and worked on',
+      default: true,
+    }),
     batchReaders: read.integer('SLIPWAY_INFERENCE_BATCH_READERS', {
       doc: 'parts of batch jobs that are worked on at once',
       default: 2,
@@ -32,8 +38,8 @@ export function readBatchJobSettings(read: SettingsReader): BatchJobSettings {
 }
 
 /** The folders in which files may lie; undefined: anywhere. */
-export function allowedFolders(settings: BatchJobSettings, isLoopback: boolean): readonly string[] | undefined {
-  return settings.batchFolders.length === 0 && isLoopback ? undefined : settings.batchFolders
+export function allowedFolders(settings: BatchJobSettings, isPrivate: boolean): readonly string[] | undefined {
+  return settings.batchFolders.length === 0 && isPrivate ? undefined : settings.batchFolders
 }
 
 /** Where a replica keeps what it knows of jobs, and what its readers put aside. */
