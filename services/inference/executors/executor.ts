@@ -57,7 +57,7 @@ export interface ExecutorEvents {
  * 2. No more than `slots` are under way; giving one more is a bug.
  * 3. A batch that the runtime refuses leaves the executor whole; whatever else goes wrong inside ends the executor, and nothing outside it.
  * 4. A batch whose time was up before its run began, or that was withdrawn before, never runs.
- * 5. After `close` has resolved nothing of it is left: no thread, no process. It ends with the server, too, however that ends.
+ * 5. After `close` has resolved nothing of its model is left, and no process. It ends with the server, too, however that ends.
  */
 export interface Executor {
   readonly slots: number

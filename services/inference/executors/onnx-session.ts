@@ -53,7 +53,7 @@ export const openOnnxSession: OpenSession = async (model, intraOpThreads) => {
     typeof model === 'string'
       ? await InferenceSession.create(model, options)
       : await InferenceSession.create(model, options)
-  return { run: (inputs, group) => run(session, inputs, group) }
+  return { run: (inputs, group) => run(session, inputs, group), close: () => session.release() }
 }
 
 async function run(

@@ -16,6 +16,8 @@ export type RunResult = Omit<Answer, 'beganMs' | 'waitMicros'>
 export interface ModelSession {
   /** Rejects with the runtime's text when it refuses the inputs. The inputs are good until it resolves. */
   run(inputs: readonly InputTensor[], group: GroupDescription): Promise<RunResult>
+  /** Gives back its memory. */
+  close(): Promise<void>
 }
 
 /** Opens a model: its bytes, or the path of its file. Rejects with the runtime's text when it refuses the model. */

@@ -1,6 +1,5 @@
 /** An executor in a worker thread; tensors cross in shared memory, with one message each way for a batch. */
 import { setImmediate as turn } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
 import {
   type Batch,
   type Executor,
@@ -20,7 +19,8 @@ import {
   writeInput,
 } from './layout.ts'
 import { awaitStart, type Listener, Overlaps } from './starting.ts'
-import { type FromThread, MAX_RUNNING, type ModelToOpen, SLOTS, type ToThread } from './thread-messages.ts'
+import { type FromThread, MAX_RUNNING, type ModelToOpen, SLOTS } from './thread-messages.ts'
+import { type Thread, Threads } from './threads.ts'
 
 const FIRST_BUFFER_BYTES = 64 * 1024
 /** What a thread holds before it has a model: its JavaScript engine and the runtime's binding, measured. */
@@ -39,8 +39,9 @@ export function createThreadExecutor(
   { maxHeapMib = MAX_HEAP_MIB }: ThreadOptions = {},
 ): StartExecutor {
   const openings = new Overlaps()
+  const threads = new Threads(script, maxHeapMib)
   return async ({ model, intraOpThreads, events, signal }) => {
-    const thread = new Thread(script, maxHeapMib)
+    const thread = threads.take()
     const ended = openings.begin()
     try {
       const message: ModelToOpen = { kind: 'open', model: await share(model), intraOpThreads }
@@ -57,42 +58,12 @@ export function createThreadExecutor(
       }, signal)
       // What the process grew while several models were opened at once is shared among them.
       const modelBytes = Math.max(typeof model === 'string' ? 0 : model.length, grownBytes / ended())
-      return new ThreadExecutor(thread, events, THREAD_BYTES + modelBytes)
+      return new ThreadExecutor({ thread, threads, events, ownBytes: THREAD_BYTES + modelBytes })
     } catch (error) {
       ended()
       await thread.end()
       throw error
     }
-  }
-}
-
-/** A thread, and who listens to it. */
-class Thread {
-  listener: Listener<FromThread> | undefined
-  readonly #worker: Worker
-  #end: string | undefined
-
-  constructor(script: URL, maxHeapMib: number) {
-    const resourceLimits = { maxOldGenerationSizeMb: maxHeapMib }
-    this.#worker = new Worker(script, { name: 'slipway-executor', env: {}, resourceLimits })
-    let reason = 'its thread ended'
-    this.#worker.on('message', (message: FromThread) => this.listener?.hear(message))
-    this.#worker.on('error', (error) => {
-      reason = error instanceof Error ? error.message : String(error)
-    })
-    this.#worker.on('exit', (code) => {
-      this.#end = `${reason} (exit code ${code})`
-      this.listener?.gone(this.#end)
-    })
-  }
-
-  say(message: ToThread): void {
-    if (this.#end === undefined) this.#worker.postMessage(message)
-    else this.listener?.gone(this.#end)
-  }
-
-  async end(): Promise<void> {
-    await this.#worker.terminate()
   }
 }
 
@@ -114,20 +85,31 @@ interface Slot {
   isRead: boolean
 }
 
+interface ThreadExecutorOptions {
+  readonly thread: Thread
+  readonly threads: Threads
+  readonly events: ExecutorEvents
+  /** Memory beside its buffers. */
+  readonly ownBytes: number
+}
+
 class ThreadExecutor implements Executor, Listener<FromThread> {
   readonly slots = MAX_RUNNING
   readonly #thread: Thread
+  readonly #threads: Threads
   readonly #events: ExecutorEvents
-  readonly #modelBytes: number
+  readonly #ownBytes: number
   readonly #slots: readonly Slot[]
   readonly #known = new Set<number>()
   #running = 0
-  #closed = false
+  #closing: Promise<void> | undefined
+  #isGone = false
 
-  constructor(thread: Thread, events: ExecutorEvents, modelBytes: number) {
+  constructor({ thread, threads, events, ownBytes }: ThreadExecutorOptions) {
     this.#thread = thread
+    this.#threads = threads
     this.#events = events
-    this.#modelBytes = modelBytes
+    this.#ownBytes = ownBytes
     thread.listener = this
     this.#slots = Array.from({ length: SLOTS }, (_, index) => {
       const slot = { input: shared(FIRST_BUFFER_BYTES), output: shared(0), batch: undefined, isRead: false }
@@ -142,13 +124,13 @@ class ThreadExecutor implements Executor, Listener<FromThread> {
 
   get memoryBytes(): number {
     const bytesOf = ({ input, output }: Slot) => input.bytes.length + output.bytes.length
-    return this.#slots.reduce((sum, slot) => sum + bytesOf(slot), this.#modelBytes)
+    return this.#slots.reduce((sum, slot) => sum + bytesOf(slot), this.#ownBytes)
   }
 
   run(batch: Batch): void {
     const index = this.#slots.findIndex((candidate) => candidate.batch === undefined && !candidate.isRead)
     const slot = this.#slots[index]
-    if (slot === undefined || this.#closed || this.#running >= MAX_RUNNING)
+    if (slot === undefined || this.#isOver || this.#running >= MAX_RUNNING)
       throw new Error('a batch was given to an executor without a free slot')
     this.#introduce(batch)
     const size = inputSize(batch)
@@ -164,9 +146,9 @@ class ThreadExecutor implements Executor, Listener<FromThread> {
     if (words) Atomics.compareExchange(words, STATE_WORD, batchState.waiting, batchState.withdrawn)
   }
 
-  async close(): Promise<void> {
-    this.#closed = true
-    await this.#thread.end()
+  close(): Promise<void> {
+    this.#closing ??= this.#running > 0 || this.#isGone ? this.#thread.end() : this.#threads.give(this.#thread)
+    return this.#closing
   }
 
   hear(message: FromThread): void {
@@ -183,10 +165,14 @@ class ThreadExecutor implements Executor, Listener<FromThread> {
   }
 
   gone(reason: string): void {
-    if (this.#closed) return
-    this.#closed = true
+    if (this.#isOver) return
+    this.#isGone = true
     const batches = this.#slots.flatMap((slot) => this.#take(slot) ?? [])
     this.#events.died(batches, reason)
+  }
+
+  get #isOver(): boolean {
+    return this.#isGone || this.#closing !== undefined
   }
 
   #answered(index: number): void {

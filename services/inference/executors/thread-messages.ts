@@ -20,6 +20,8 @@ export type ToThread =
   | ModelToOpen
   | { readonly kind: 'group'; readonly group: GroupDescription }
   | { readonly kind: 'forget-groups' }
+  /** Gives the model back; another one may be opened then. */
+  | { readonly kind: 'close' }
   | { readonly kind: 'input-buffer'; readonly slot: number; readonly buffer: SharedArrayBuffer }
 
 /** What the thread says; a bare number means "the answers are in this slot". */
@@ -28,6 +30,7 @@ export type FromThread =
   /** The model is open; the process has grown by so many bytes meanwhile. */
   | { readonly kind: 'ready'; readonly grownBytes: number }
   | { readonly kind: 'refused'; readonly message: string }
+  | { readonly kind: 'closed' }
   | { readonly kind: 'output-buffer'; readonly slot: number; readonly buffer: SharedArrayBuffer }
   | { readonly kind: 'failed'; readonly slot: number; readonly message: string }
   | { readonly kind: 'skipped'; readonly slot: number }

@@ -21,8 +21,8 @@ export function serveThread(openSession: OpenSession): void {
   if (port === null) throw new Error('an executor runs in a worker thread')
   const say = (message: FromThread): void => port.postMessage(message)
   const groups = new Map<number, GroupDescription>()
-  const inputs: Memory[] = []
-  const outputs: Memory[] = []
+  let inputs: Memory[] = []
+  let outputs: Memory[] = []
   let session: ModelSession | undefined
 
   const open = async ({ model, intraOpThreads }: ModelToOpen): Promise<void> => {
@@ -71,6 +71,16 @@ export function serveThread(openSession: OpenSession): void {
     }
   }
 
+  const close = async (): Promise<void> => {
+    const closing = session
+    session = undefined
+    groups.clear()
+    inputs = []
+    outputs = []
+    await closing?.close()
+    say({ kind: 'closed' })
+  }
+
   port.on('message', (message: ToThread) => {
     if (typeof message === 'number') {
       waiting.push(message)
@@ -78,6 +88,7 @@ export function serveThread(openSession: OpenSession): void {
     } else if (message.kind === 'input-buffer') inputs[message.slot] = memoryOver(message.buffer)
     else if (message.kind === 'group') groups.set(message.group.id, message.group)
     else if (message.kind === 'forget-groups') groups.clear()
+    else if (message.kind === 'close') void close()
     else void open(message)
   })
 }

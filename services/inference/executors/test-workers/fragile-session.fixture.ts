@@ -1,5 +1,6 @@
 /** A model for tests that echoes its first input, and misbehaves in the way that a byte in it asks for. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { threadId } from 'node:worker_threads'
 import type { InputTensor } from '../layout.ts'
 import type { OpenSession, RunResult } from '../session.ts'
 
@@ -14,6 +15,7 @@ export const misdeed = {
   leak: 72,
   slow: 73,
   tellProcess: 74,
+  tellThread: 75,
 } as const
 
 const LEAK_BYTES = 64 * 1024 * 1024
@@ -27,7 +29,7 @@ export const openFragileSession: OpenSession = async (model) => {
   if (name === 'die') process.exit(7)
   if (name === 'sleep') await sleep(1_000_000)
   if (name === 'environment') throw new Error(`environment: ${Object.keys(process.env).join(' ')}`)
-  return { run: ([input]) => run(input) }
+  return { run: ([input]) => run(input), close: async () => {} }
 }
 
 async function run(input: InputTensor | undefined): Promise<RunResult> {
@@ -46,6 +48,7 @@ async function run(input: InputTensor | undefined): Promise<RunResult> {
   }
   if (bytes.includes(misdeed.slow)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SLOW_MS)
   if (bytes.includes(misdeed.tellProcess)) bytes.writeUInt32LE(process.pid)
+  if (bytes.includes(misdeed.tellThread)) bytes.writeUInt8(threadId % 256)
   return {
     inputMicros: 1,
     computeMicros: 1,
