@@ -9,6 +9,7 @@ import {
 } from '@slipway/proto/inference/model_config'
 import type { ModelQuestion } from './model-metadata.ts'
 import type { ModelTable } from './model-table.ts'
+import type { Servable } from './servable.ts'
 
 const MAX_BATCH_SIZE = 2 ** 31 - 1
 
@@ -46,7 +47,7 @@ export function describeConfig(
   { name, version }: ModelQuestion,
   facts: ExecutionFacts,
 ): MessageInitShape<typeof ModelConfigResponseSchema> {
-  const { signature, platform, number, digest } = models.resolve(name, version)
+  const { signature, platform, number, digest, ensemble } = models.resolve(name, version)
   const { takesRows } = signature
   const versions = version === '' ? models.readyVersions(name) : [number]
   const dims = ({ shape }: TensorSpec) => shape.slice(takesRows ? 1 : 0).map(BigInt)
@@ -68,12 +69,18 @@ export function describeConfig(
         dims: dims(spec),
       })),
       instanceGroup: [{ name: `${name}_0`, count: facts.executorsPerVersion, kind: Kind.CPU }],
-      ...(takesRows ? { schedulingChoice: { case: 'dynamicBatching', value: dynamicBatching } } : {}),
+      ...schedulingOf(takesRows, ensemble),
       parameters: { slipway_digest: { stringValue: digest } },
       modelTransactionPolicy: { decoupled: false },
       responseCache: { enable: facts.keepsResponses ?? false },
     },
   }
+}
+
+/** A graph of models has its steps; any other that takes rows is batched. */
+function schedulingOf(takesRows: boolean, ensemble: Servable['ensemble']) {
+  if (ensemble !== undefined) return { schedulingChoice: { case: 'ensembleScheduling' as const, value: ensemble } }
+  return takesRows ? { schedulingChoice: { case: 'dynamicBatching' as const, value: dynamicBatching } } : {}
 }
 
 /** Requests are never held back, and each may say how long it waits. */

@@ -1,4 +1,6 @@
 /** What answers the requests of one version: a model in executors, or a pipeline of them. */
+import type { MessageInitShape } from '@bufbuild/protobuf'
+import type { ModelEnsemblingSchema } from '@slipway/proto/inference/model_config'
 import type { FindGroup } from './plan.ts'
 import type { ModelSignature } from './signature.ts'
 import type { Work } from './work-queue.ts'
@@ -46,6 +48,8 @@ export interface Servable {
   readonly signature: ModelSignature
   /** Format and runtime as `ModelMetadata` names them. */
   readonly platform: string
+  /** Its steps, when it is a graph of models. */
+  readonly ensemble?: MessageInitShape<typeof ModelEnsemblingSchema> | undefined
   /** True when it will not answer again until it is loaded anew. */
   readonly isQuarantined: boolean
   readonly counts: WorkCounts

@@ -8,12 +8,14 @@
  */
 import { type CheckedPipeline, readsOf, type TensorName, tensorText } from '@slipway/pipelines'
 import { Code, Failure } from '@slipway/rpc'
-import type { OutputView } from '../executors/executor.ts'
+import type { WorkBatch } from '../batcher.ts'
+import type { BatchResult, OutputView } from '../executors/executor.ts'
 import type { FindGroup } from '../plan.ts'
 import { refusal } from '../refusals.ts'
 import type { Servable, WorkCounts } from '../servable.ts'
 import { describeSignature, type ModelSignature } from '../signature.ts'
 import type { Work } from '../work-queue.ts'
+import { ensembleOf } from './ensemble.ts'
 import { ExpressionTurns } from './expression-turns.ts'
 import { GroupTable } from './group-table.ts'
 import { PipelineRun, type RunnablePipeline } from './pipeline-run.ts'
@@ -29,6 +31,9 @@ export interface PipelineModel {
   end(): Promise<void>
 }
 
+/** Hears of requests that a pipeline answered. */
+export type PipelineBatchListener = (version: Servable, batch: WorkBatch, result: BatchResult) => void
+
 /** A pipeline whose models are ready. */
 export interface ReadyPipeline {
   /** `models/{model}/versions/{number}`. */
@@ -42,8 +47,8 @@ export interface ReadyPipeline {
   readonly models: ReadonlyMap<string, PipelineModel>
   /** Rows of requests that may be under way. */
   readonly maxRows: number
-  /** Hears of each request that was answered: its rows, and how long its steps took. */
-  readonly onAnswered?: ((version: Servable, work: Work, tookMs: number) => void) | undefined
+  /** Hears of each request that was answered, as of a batch of its own. */
+  readonly onBatch?: PipelineBatchListener | undefined
 }
 
 /** One scheduler for all pipelines of the process: they share one event loop. */
@@ -58,6 +63,7 @@ export class PipelineVersion implements Servable {
   readonly sizeBytes: number
   readonly signature: ModelSignature
   readonly platform = PIPELINE_PLATFORM
+  readonly ensemble: Servable['ensemble']
   readonly group: FindGroup
   lastUsedMs = Date.now()
   readonly #ready: ReadyPipeline
@@ -83,6 +89,7 @@ export class PipelineVersion implements Servable {
       checked.outputs.map(({ spec }) => spec),
     )
     this.group = new GroupTable(this.signature).find
+    this.ensemble = ensembleOf(checked, ready, new Map([...models].map(([key, { served }]) => [key, served])))
     this.#tracing = createStepTracing(ready)
     this.#outputs = new Map(checked.outputs.map(({ spec, tensor }) => [spec.name, tensor]))
     const read = [...this.#outputs.values(), ...checked.steps.flatMap(readsOf)]
@@ -166,7 +173,7 @@ export class PipelineVersion implements Servable {
           await run.settled()
         }
       })
-      .then(() => this.#ready.onAnswered?.(this, work, performance.now() - begunMs))
+      .then(() => this.#tell(work, begunMs))
       // Its caller was told.
       .catch(() => undefined)
   }
@@ -181,6 +188,13 @@ export class PipelineVersion implements Servable {
     if (work.isCancelled) return
     const ends = outputs.map(({ bytes }) => bytes.length)
     work.answer(outputs, { starts: outputs.map(() => 0), ends, rows: undefined })
+  }
+
+  #tell(work: Work, dispatchedMs: number): void {
+    const { group, rows } = work
+    const batch = { group, members: [work], rows, dispatchedMs, reason: 'idle' as const, isBehind: false }
+    const computeMicros = 1000 * (performance.now() - dispatchedMs)
+    this.#ready.onBatch?.(this, { ...batch, notAfterMs: work.deadlineMs }, { outputs: [], computeMicros })
   }
 
   #fail(work: Work, failure: Failure): void {

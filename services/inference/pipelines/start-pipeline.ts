@@ -9,12 +9,12 @@ import {
 } from '@slipway/pipelines'
 import type { ModelStep, Pipeline } from '@slipway/proto/slipway/inference/v1/pipeline'
 import { Code, Failure } from '@slipway/rpc'
-import { openModel, sizeOf, type VersionFiles } from '../model-source.ts'
+import { checkExample } from '../golden-example.ts'
+import { openModel, readExample, sizeOf, type VersionFiles } from '../model-source.ts'
 import { refusal } from '../refusals.ts'
 import type { Servable } from '../servable.ts'
 import { type RunOptions, ServedVersion, type VerifiedModel } from '../served-version.ts'
-import type { Work } from '../work-queue.ts'
-import { type PipelineModel, PipelineVersion } from './pipeline-version.ts'
+import { type PipelineBatchListener, type PipelineModel, PipelineVersion } from './pipeline-version.ts'
 
 /** Loads a version if it is not there and keeps it until it is released. FAILED_PRECONDITION when it has another digest. */
 export type HoldVersion = (
@@ -28,8 +28,8 @@ export interface PipelineOptions {
   readonly run: RunOptions
   /** How they come to the versions that they pin. */
   readonly hold: HoldVersion
-  /** Hears of each request that was answered. */
-  readonly onAnswered?: (version: Servable, work: Work, tookMs: number) => void
+  /** Hears of each request that a pipeline answered. */
+  readonly onBatch?: PipelineBatchListener
 }
 
 /** Whether a version is a pipeline. */
@@ -63,8 +63,11 @@ export async function startPipeline(version: VersionFiles, options: PipelineOpti
     }
     const maxRows = (options.run.limitsOf?.(model) ?? options.run.limits).maxQueueRows
     const sizeBytes = sizeOf(files)
-    const { onAnswered } = options
-    return new PipelineVersion({ name, model, number, digest, sizeBytes, checked, models, maxRows, onAnswered })
+    const { onBatch } = options
+    const started = new PipelineVersion({ name, model, number, digest, sizeBytes, checked, models, maxRows, onBatch })
+    const example = await readExample(version)
+    if (example !== undefined) await checkExample(started, example)
+    return started
   } catch (error) {
     await Promise.allSettled([...models.values()].map((each) => each.end()))
     throw error
@@ -81,8 +84,12 @@ async function openFiles(version: VersionFiles, steps: readonly ModelStep[]): Pr
   for (const path of new Set(steps.map(({ source }) => (source.case === 'file' ? source.value : undefined)))) {
     const file = version.files.find((each) => each.path === path)
     if (path === undefined || file === undefined) continue
+    const { name, model, number, digest } = version
     const verified = await openModel({
-      ...version,
+      name,
+      model,
+      number,
+      digest,
       files: [{ ...file, path: 'model.onnx' }],
       read: () => version.read(path),
       layOut: () => version.layOut(),

@@ -62,6 +62,10 @@ export class CachedVersion implements Servable {
     return this.#version.platform
   }
 
+  get ensemble(): Servable['ensemble'] {
+    return this.#version.ensemble
+  }
+
   get isQuarantined(): boolean {
     return this.#version.isQuarantined
   }
