@@ -1,5 +1,4 @@
 import type { SettingsReader } from '@slipway/config'
-import { isWebhookSecret } from './webhook-signature.ts'
 
 /** Settings of asynchronous predictions. */
 export interface AsyncPredictionSettings {
@@ -17,10 +16,6 @@ export interface AsyncPredictionSettings {
 
 /** Reads the settings of asynchronous predictions. */
 export function readAsyncPredictionSettings(read: SettingsReader): AsyncPredictionSettings {
-  const secret = read.optionalText('SLIPWAY_INFERENCE_WEBHOOK_SECRET', {
-    doc: 'signs posted results: whsec_ and 24 to 64 bytes in base64',
-    pattern: /^whsec_[A-Za-z0-9+/]+={0,2}$/,
-  })
   return {
     answersAsyncRequests: read.boolean('SLIPWAY_INFERENCE_ASYNC', {
       doc: 'whether requests that come over the bus are answered',
@@ -38,6 +33,9 @@ export function readAsyncPredictionSettings(read: SettingsReader): AsyncPredicti
     webhookHosts: new Set(
       read.list('SLIPWAY_INFERENCE_WEBHOOK_HOSTS', { doc: 'hosts to which results may be posted, name or name:port' }),
     ),
-    webhookSecret: secret !== undefined && isWebhookSecret(secret) ? secret : undefined,
+    webhookSecret: read.optionalText('SLIPWAY_INFERENCE_WEBHOOK_SECRET', {
+      doc: 'signs posted results: whsec_ and 24 to 64 bytes in base64',
+      pattern: /^whsec_[A-Za-z0-9+/]{32,86}={0,2}$/,
+    }),
   }
 }

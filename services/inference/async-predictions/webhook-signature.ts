@@ -2,14 +2,6 @@
 import { createHmac } from 'node:crypto'
 
 const SECRET_PREFIX = 'whsec_'
-const MIN_KEY_BYTES = 24
-const MAX_KEY_BYTES = 64
-
-/** Whether a text is a secret: `whsec_` and 24 to 64 bytes in base64. */
-export function isWebhookSecret(secret: string): boolean {
-  const { length } = keyOf(secret)
-  return secret.startsWith(SECRET_PREFIX) && length >= MIN_KEY_BYTES && length <= MAX_KEY_BYTES
-}
 
 /** What is signed. */
 export interface SignedMessage {
