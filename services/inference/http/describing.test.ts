@@ -71,6 +71,11 @@ test('a model is described, by version too, and by a name that has to be encoded
   expect(await server.get('/v2/models/wide/versions/2')).toMatchObject({ status: 404 })
 })
 
+test('HEAD is GET without the body', async () => {
+  const answer = await fetch(`${server.url}/v2/health/live`, { method: 'HEAD' })
+  expect([answer.status, await answer.text()]).toEqual([200, ''])
+})
+
 test('a model is ready or not', async () => {
   const ready = { status: 200, json: { name: 'wide', ready: true } }
   expect(await server.get('/v2/models/wide/ready')).toMatchObject(ready)

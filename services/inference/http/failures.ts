@@ -29,6 +29,8 @@ const statusByReason = new Map([
   ['METHOD_NOT_ALLOWED', 405],
   ['REQUEST_TOO_LARGE', 413],
   ['UNSUPPORTED_ENCODING', 415],
+  // Nothing is wrong with the request: another server may well answer it.
+  ['VERSION_QUARANTINED', 503],
   // Asking again would change nothing, which 429 invites to.
   ['ANSWER_TOO_LARGE', 400],
 ])

@@ -2,6 +2,7 @@ import { identityModel, mlpModel, randomLayers } from '@slipway/onnx'
 import { Code, Failure } from '@slipway/rpc'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { refusal } from '../refusals.ts'
 import { statusOf } from './failures.ts'
 import { binaryBody, type HttpTestServer, serveHttp } from './http-server.fixture.ts'
 
@@ -356,5 +357,6 @@ test('each code has the status that HTTP has for it', () => {
   expect(status(Code.UNAVAILABLE)).toBe(503)
   expect(status(Code.DEADLINE_EXCEEDED)).toBe(504)
   expect(status(Code.UNIMPLEMENTED)).toBe(501)
+  expect(statusOf(refusal.quarantined('m', '1'))).toBe(503)
   expect([Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS].map(status)).toEqual([500, 500, 500])
 })

@@ -163,7 +163,8 @@ export function findRoute(verb: string, url: string): { readonly route: Route; r
   const segments = segmentsOf(url)
   const pattern = patterns.find((candidate) => fits(candidate.segments, segments))
   if (pattern === undefined) throw httpRefusal.unknownPath()
-  if (pattern.route.verb !== verb) throw httpRefusal.wrongMethod(pattern.route.verb)
+  const allowed = pattern.route.verb === 'GET' ? ['GET', 'HEAD'] : ['POST']
+  if (!allowed.includes(verb)) throw httpRefusal.wrongMethod(allowed.join(', '))
   const named = (name: string): string => segments[pattern.segments.indexOf(name)] ?? ''
   return { route: pattern.route, names: { model: named('{model}'), version: named('{version}') } }
 }

@@ -262,6 +262,30 @@ test('an answer that is too large for JSON says so, and comes as binary data', a
   expect(answer).toMatchObject({ status: 200 })
 })
 
+test('who does not read its answer is cut off after a while', async () => {
+  await open({ writeTimeoutMs: 50 })
+  const held = holdModel(server.grpc.models, 'held')
+  const values = Buffer.alloc(16 * 1024 * 1024)
+  const input = {
+    name: 'input',
+    datatype: 'FP32',
+    shape: [values.length / 4],
+    parameters: { binary_data_size: values.length },
+  }
+  const json = JSON.stringify({ inputs: [input], parameters: { binary_data_output: true } })
+  const { port } = new URL(server.url)
+  const socket = connect(Number(port), '127.0.0.1').pause()
+  socket.on('error', () => undefined)
+  const lengths = `Content-Length: ${json.length + values.length}\r\nInference-Header-Content-Length: ${json.length}`
+  socket.write(`POST /v2/models/held/infer HTTP/1.1\r\nHost: x\r\n${lengths}\r\n\r\n${json}`)
+  socket.write(values)
+  await expect.poll(() => held.offered.length, { timeout: 10_000 }).toBe(1)
+  held.release()
+  // Would wait for the answer to be read.
+  await server.http.stop({ graceMs: 60_000 })
+  socket.destroy()
+})
+
 describe('a server that stops', () => {
   test('refuses connections, finishes what it took, and closes what is idle', async () => {
     await open()

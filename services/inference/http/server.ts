@@ -143,7 +143,7 @@ class InferenceHttpServer implements HttpServer {
       if (request.method === 'POST' && isCrossSite(request)) throw httpRefusal.crossSite()
       const { route, names } = findRoute(request.method ?? '', request.url ?? '')
       method = route.call
-      record = recordHttpCall(method, call.header('traceparent'))
+      record = recordHttpCall(method, (name) => call.header(name))
       if (record === undefined) await this.#answer(call, request, route, names, held)
       else await context.with(record.context, () => this.#answer(call, request, route, names, held))
     } catch (error) {

@@ -4,7 +4,6 @@ import { Code, codeName, type Failure } from '@slipway/rpc'
 import {
   attribute,
   type Context,
-  context,
   extractTraceContext,
   meter,
   metric,
@@ -26,13 +25,16 @@ export interface HttpCallRecord {
   end(failure: Failure | undefined): void
 }
 
-/** Begins to record a call, in the trace that its `traceparent` header names. */
-export function recordHttpCall(call: string, traceParent: string | undefined): HttpCallRecord | undefined {
+/** Begins to record a call, in the trace that its headers name. */
+export function recordHttpCall(call: string, header: (name: string) => string | undefined): HttpCallRecord | undefined {
   if (!telemetryRuns()) return undefined
   const begunMs = performance.now()
   const method = `${GRPCInferenceService.typeName}/${call}`
   const attributes = { [attribute.rpcSystem]: 'http', [attribute.rpcMethod]: method }
-  const parent = traceParent === undefined ? context.active() : extractTraceContext({ traceparent: traceParent })
+  const parent = extractTraceContext({
+    traceparent: header('traceparent') ?? '',
+    tracestate: header('tracestate') ?? '',
+  })
   const span = tracer(SCOPE).startSpan(method, { kind: SpanKind.SERVER, attributes }, parent)
   return {
     context: trace.setSpan(parent, span),
