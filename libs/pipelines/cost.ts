@@ -19,6 +19,14 @@ export interface Size {
 /** The size of what has no parts. */
 export const ONE: Size = { size: 1 }
 
+/** Elements or characters of a tensor whose reading costs as much as one node. */
+const READ_PER_UNIT = 4
+
+/** What reading the value of a tensor in one row costs. */
+export function readingCost(size: Size): number {
+  return 1 + deepSize(size) / READ_PER_UNIT
+}
+
 /** What an expression costs and makes at most. */
 export interface Bound extends Size {
   readonly cost: number
@@ -149,6 +157,7 @@ function largest(sizes: readonly Size[]): Size {
   return elements.length === 0 ? { size } : { size, element: largest(elements) }
 }
 
-function deepSize({ size, element }: Size): number {
+/** Characters and elements of a value and of everything in it. */
+export function deepSize({ size, element }: Size): number {
   return size * (element === undefined ? 1 : 1 + deepSize(element))
 }

@@ -1,7 +1,7 @@
 /** A CEL expression, from its text to its value in a row. */
 import { type CelInput, type CelValue, isCelError, parse, plan } from '@bufbuild/cel'
 import type { Expr } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js'
-import { type Bound, boundOf, ONE, type Size } from './cost.ts'
+import { type Bound, boundOf, ONE, readingCost, type Size } from './cost.ts'
 import { ExpressionError } from './expression-error.ts'
 import { environment } from './functions.ts'
 import { foldConstants, gatherInPlace, parts } from './rewrite.ts'
@@ -47,8 +47,14 @@ export function compileExpression(text: string, scope: Scope): Expression {
     type,
     references,
     cost: (given) => {
-      for (const [index, variable] of variables.entries()) sizes.set(variable, given[index] ?? ONE)
-      return checkBound(boundOf(expression, sizes))
+      let reading = 0
+      for (const [index, variable] of variables.entries()) {
+        const size = given[index] ?? ONE
+        reading += readingCost(size)
+        sizes.set(variable, size)
+      }
+      const bound = boundOf(expression, sizes)
+      return checkBound({ ...bound, cost: bound.cost + reading })
     },
     evaluate: (values) => {
       for (let index = 0; index < variables.length; index++) {

@@ -8,6 +8,7 @@ export {
   modelKey,
   readsOf,
 } from './check.ts'
+export { readingCost, type Size } from './cost.ts'
 export { type Expression, MAX_EXPRESSION_CHARACTERS, MAX_ROW_COST, MAX_VALUE_SIZE } from './expression.ts'
 export { ExpressionError } from './expression-error.ts'
 export { invalidPipeline, MAX_PIPELINE_BYTES, PIPELINE_FILE, readPipeline } from './read.ts'

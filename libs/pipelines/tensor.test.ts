@@ -117,18 +117,29 @@ test('half-precision numbers: every one comes back, others become the nearest ev
   expect(fromHalf(toHalf(Number.NaN))).toBeNaN()
 })
 
-test('rows are taken out and put back where they were', () => {
+test('rows are taken out and put back where they were, piece by piece', () => {
   const texts = build('BYTES', [-1], ['a', 'bb', 'ccc', 'd'])
-  const some = selectRows(texts, [2, 0])
+  const [some] = finish(selectRows(texts, [2, 0]))
   expect(readAll(some)).toEqual(['ccc', 'a'])
-  const whole = placeRows([
-    { tensor: some, positions: [2, 0] },
-    { tensor: zeroRows('BYTES', [-1], 2), positions: [1, 3] },
-  ])
+  const [whole] = finish(
+    placeRows([
+      { tensor: some, positions: [2, 0] },
+      { tensor: zeroRows('BYTES', [-1], 2), positions: [1, 3] },
+    ]),
+  )
   expect(readAll(whole)).toEqual(['a', '', 'ccc', ''])
   const numbers = build('FP32', [-1, 2], [list([1, 2]), list([3, 4])])
-  expect(readAll(selectRows(numbers, [1]))).toEqual([[3, 4]])
+  expect(readAll(finish(selectRows(numbers, [1]))[0])).toEqual([[3, 4]])
+  const [, pieces] = finish(selectRows(texts, Array(10_000).fill(1)))
+  expect(pieces).toBeGreaterThan(3)
 })
+
+function finish<T>(generator: Generator<void, T>): [T, number] {
+  for (let pieces = 0; ; pieces++) {
+    const { done, value } = generator.next()
+    if (done) return [value, pieces]
+  }
+}
 
 function list(values: readonly unknown[]): unknown {
   return celList(values as readonly CelInput[])

@@ -115,7 +115,7 @@ export class TensorBuilder {
   readonly #shape: readonly number[]
   readonly #rows: number
   readonly #writer: Writer | undefined
-  readonly #texts: Buffer[] = []
+  #texts = Buffer.alloc(0)
   /** The dimensions of a row: those that the shape leaves open are those of the first row. */
   #dims: readonly number[] | undefined
   #view = new DataView(new ArrayBuffer(0))
@@ -138,7 +138,8 @@ export class TensorBuilder {
   /** The tensor of the rows that were added. */
   build(): Tensor {
     const rest = this.#shape.slice(1).map((size, axis) => this.#dims?.[axis] ?? Math.max(size, 0))
-    const bytes = this.#datatype === 'BYTES' ? Buffer.concat(this.#texts) : Buffer.from(this.#view.buffer, 0, this.#at)
+    const bytes =
+      this.#datatype === 'BYTES' ? this.#texts.subarray(0, this.#at) : Buffer.from(this.#view.buffer, 0, this.#at)
     return { datatype: this.#datatype, shape: [this.#rows, ...rest], bytes }
   }
 
@@ -170,22 +171,32 @@ export class TensorBuilder {
     if (this.#writer === undefined) {
       if (typeof value !== 'string') throw new ExpressionError('a value that is not a string')
       if (value.includes('\0')) throw new ExpressionError('a string with a NUL, which the runtime cannot carry')
-      const length = Buffer.byteLength(value)
-      this.#at += 4 + length
-      if (this.#at > MAX_TENSOR_BYTES) throw new ExpressionError(`its tensor has more than ${MAX_TENSOR_BYTES} bytes`)
-      const text = Buffer.allocUnsafe(4 + length)
-      text.writeUInt32LE(length)
-      text.write(value, 4)
-      this.#texts.push(text)
+      this.#text(value)
       return
     }
     this.#writer.write(this.#view, this.#at, checked(value, this.#writer) as never)
     this.#at += datatypeBytes(this.#datatype)
   }
+
+  #text(value: string): void {
+    const length = Buffer.byteLength(value)
+    const end = this.#at + 4 + length
+    if (end > MAX_TENSOR_BYTES) throw new ExpressionError(`its tensor has more than ${MAX_TENSOR_BYTES} bytes`)
+    if (end > this.#texts.length) {
+      const larger = Buffer.allocUnsafe(Math.max(2 * this.#texts.length, end, SMALLEST_TEXT_BYTES))
+      this.#texts.copy(larger, 0, 0, this.#at)
+      this.#texts = larger
+    }
+    this.#texts.writeUInt32LE(length, this.#at)
+    this.#texts.write(value, this.#at + 4)
+    this.#at = end
+  }
 }
 
+const SMALLEST_TEXT_BYTES = 256
+
 /** Largest tensor that expressions make, in bytes. */
-export const MAX_TENSOR_BYTES = 256 * 1024 * 1024
+export const MAX_TENSOR_BYTES = 64 * 1024 * 1024
 
 function checked(value: CelValue, { kind, range }: Writer): boolean | number | bigint {
   const isRight =

@@ -10,6 +10,7 @@ import {
 } from '@slipway/pipelines'
 import { expressionFailed, rowsDiffer } from './failures.ts'
 
+type CelInput = Parameters<Expression['evaluate']>[0][number]
 type CelValue = ReturnType<Expression['evaluate']>
 
 /** An expression, what it is called in an error, and who takes its values in the order of the rows. */
@@ -69,18 +70,29 @@ export function* evaluateRows(
   tensors: RequestTensors,
   positions: Iterable<number>,
 ): Generator<void, void> {
-  const readers = columns.map(({ expression }) => expression.references.map((name) => tensors.rows(name)))
+  const readers: Rows[] = []
   let rowCost = 0
-  for (const [index, { label, expression }] of columns.entries()) {
-    const sizes = (readers[index] ?? []).map(({ size }) => size)
-    rowCost += attempt(step, label, undefined, () => expression.cost(sizes))
-  }
+  const bound = columns.map(({ label, expression, take }) => {
+    const rows = expression.references.map((name) => tensors.rows(name))
+    rowCost += attempt(step, label, undefined, () => expression.cost(rows.map(({ size }) => size)))
+    // What several columns read is read once.
+    const places = rows.map((each) => {
+      const known = readers.indexOf(each)
+      return known >= 0 ? known : readers.push(each) - 1
+    })
+    return { label, expression, take, places, values: [] as CelInput[] }
+  })
   const rowsOfPiece = Math.max(1, Math.floor(PIECE_COST / Math.max(rowCost, 1)))
   let done = 0
   for (const row of positions) {
-    for (const [index, { label, expression, take }] of columns.entries()) {
-      const values = (readers[index] ?? []).map((reader) => reader.read(row))
-      attempt(step, label, row, () => take(expression.evaluate(values)))
+    const read = readers.map((reader) => reader.read(row))
+    for (const { label, expression, take, places, values } of bound) {
+      for (let index = 0; index < places.length; index++) values[index] = read[places[index] as number] as CelInput
+      try {
+        take(expression.evaluate(values))
+      } catch (error) {
+        throw told(error, step, label, row)
+      }
     }
     if (++done % rowsOfPiece === 0) yield
   }
@@ -90,7 +102,10 @@ function attempt<T>(step: string, label: string, row: number | undefined, action
   try {
     return action()
   } catch (error) {
-    if (error instanceof ExpressionError) throw expressionFailed(step, label, row, error.message)
-    throw error
+    throw told(error, step, label, row)
   }
+}
+
+function told(error: unknown, step: string, label: string, row: number | undefined): unknown {
+  return error instanceof ExpressionError ? expressionFailed(step, label, row, error.message) : error
 }

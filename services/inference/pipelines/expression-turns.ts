@@ -11,7 +11,9 @@
 export const MAX_TURN_MS = 3
 
 /** Work that can be done piece by piece: each `next` does one. */
-export type Pieces = Iterator<unknown, void>
+export interface Pieces {
+  next(): { readonly done?: boolean | undefined }
+}
 
 interface Waiting {
   readonly pieces: Pieces

@@ -177,14 +177,17 @@ export class PipelineRun {
     if (outside.length === 0) return await this.#predict(step, inputs, outputs, trace)
     const filled = await this.#otherwise(step, outputs, outside)
     if (inside.length === 0) return filled
-    const chosen = inputs.map((input) => ({ name: input.name, ...selectRows(input, inside) }))
+    const chosen: RawTensor[] = []
+    for (const input of inputs) {
+      chosen.push({ name: input.name, ...(await this.#inTurns(selectRows(input, inside))) })
+    }
     const predicted = await this.#predict(step, chosen, outputs, trace)
-    return predicted.map((tensor, index) =>
-      placeRows([
-        { tensor, positions: inside },
-        { tensor: filled[index] ?? tensor, positions: outside },
-      ]),
-    )
+    const whole: Tensor[] = []
+    for (const [index, tensor] of predicted.entries()) {
+      const other = { tensor: filled[index] ?? tensor, positions: outside }
+      whole.push(await this.#inTurns(placeRows([{ tensor, positions: inside }, other])))
+    }
+    return whole
   }
 
   async #otherwise(
@@ -208,17 +211,22 @@ export class PipelineRun {
     return build.map((tensor) => tensor())
   }
 
-  /** Evaluates in turns, looking between them whether the values are still wanted. */
   async #evaluate(step: string, columns: readonly Column[], positions: Iterable<number>): Promise<void> {
-    const check = () => this.#checkWanted()
-    const tensors = this.tensors
-    function* pieces() {
-      for (const piece of evaluateRows(step, columns, tensors, positions)) {
-        yield piece
-        check()
-      }
-    }
-    await this.#pipeline.turns.run(pieces())
+    await this.#inTurns(evaluateRows(step, columns, this.tensors, positions))
+  }
+
+  /** Does work in turns of the event loop, looking between its pieces whether it is still wanted. */
+  async #inTurns<T>(work: Generator<void, T>): Promise<T> {
+    let result: T | undefined
+    await this.#pipeline.turns.run({
+      next: () => {
+        const { done, value } = work.next()
+        if (done !== true) this.#checkWanted()
+        else result = value
+        return { done: done === true, value: undefined }
+      },
+    })
+    return result as T
   }
 
   #isUsed(step: string, output: string): boolean {
