@@ -10,6 +10,7 @@ import { eventCommands } from './commands/events.ts'
 import { featureCommands } from './commands/features.ts'
 import { modelCommands } from './commands/models.ts'
 import { predictionCommands } from './commands/predictions.ts'
+import { serveCommands } from './commands/serve.ts'
 import { statusCommands } from './commands/status.ts'
 import { versionCommands } from './commands/versions.ts'
 import { connect } from './connect.ts'
@@ -42,6 +43,7 @@ const commands: readonly Command[] = [
   ...predictionCommands,
   ...driftCommands,
   ...eventCommands,
+  ...serveCommands,
 ]
 
 /** Runs a command line and returns its exit code. */

@@ -93,6 +93,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     isReady = !isStopping
     if (!isReady) return
     tellHealth(server, true)
+    log.info('the models are loaded')
     rooms.start()
   })
   log.info('the inference service answers', { address, http: httpAddress })

@@ -103,9 +103,10 @@ class Folder {
       if (error instanceof FolderError) throw this.#wrong(error.message)
       throw error
     }
-    if (this.versions.size > 0 || mayBeEmpty) return
-    const problems = (this.#seen?.problems ?? []).map((problem) => `; ${problem}`).join('')
-    throw this.#wrong(`${this.#directory} holds no model, such as my-model/1/model.onnx${problems}`)
+    const problems = this.#seen?.problems ?? []
+    if (this.versions.size === 0 && !mayBeEmpty)
+      throw this.#wrong([`${this.#directory} holds no model, such as my-model/1/model.onnx`, ...problems].join('; '))
+    for (const problem of problems) this.#warn(problem)
   }
 
   /** Looks again; returns the versions whose files have become others since they were taken up. */
@@ -121,9 +122,8 @@ class Folder {
         if (before !== undefined) changed.push(name)
       } else if (before !== undefined) taken.set(name, before)
     }
-    for (const problem of scan.problems) {
-      if (!this.#seen?.problems.includes(problem)) this.#log.warn('the folder holds what is no model', { problem })
-    }
+    const isNew = (problem: string): boolean => this.#seen?.problems.includes(problem) === false
+    for (const problem of scan.problems.filter(isNew)) this.#warn(problem)
     this.#seen = scan
     this.versions = taken
     return changed
@@ -133,6 +133,10 @@ class Folder {
   #isComplete({ name, fingerprint, changedMs }: FoundVersion): boolean {
     const isSame = this.#seen === undefined || this.#seen.versions.get(name)?.fingerprint === fingerprint
     return isSame && changedMs + SETTLE_MS <= Date.now()
+  }
+
+  #warn(problem: string): void {
+    this.#log.warn('the folder holds what is no model', { problem })
   }
 
   #wrong(problem: string): ConfigError {

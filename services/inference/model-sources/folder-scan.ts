@@ -1,5 +1,5 @@
 /** What lies in a folder in Triton's layout: `{model}/{version}/model.onnx`, with other files of the version beside. */
-import type { Dirent, Stats } from 'node:fs'
+import type { Stats } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { versionName } from '../model-source.ts'
@@ -46,7 +46,12 @@ export class FolderError extends Error {}
 export async function scanFolder(directory: string): Promise<FolderScan> {
   const versions = new Map<string, FoundVersion>()
   const problems: string[] = []
-  for (const model of await foldersIn(directory, problems)) {
+  const folders = await foldersIn(directory)
+  if (folders === undefined) {
+    const problem = 'it looks like one model, or one version: give the folder above, with {model}/{version}/model.onnx'
+    return { versions, problems: [problem] }
+  }
+  for (const model of folders) {
     if (!MODEL_PATTERN.test(model)) {
       problems.push(`${model}: a model's name has letters, digits, '.', '_' and '-' only, 128 at the most`)
       continue
@@ -63,23 +68,19 @@ export async function scanFolder(directory: string): Promise<FolderScan> {
   return { versions, problems }
 }
 
-async function foldersIn(directory: string, problems: string[]): Promise<string[]> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+/** The folders in it; undefined when they are versions, or it is a version itself. */
+async function foldersIn(directory: string): Promise<string[] | undefined> {
+  const entries = await readdir(directory).catch((error: unknown) => {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') throw new FolderError(`${directory} is not there`)
     if (code === 'ENOTDIR') throw new FolderError(`${directory} is a file, not a folder of models`)
     throw new FolderError(`${directory} cannot be read: ${code ?? String(error)}`)
   })
-  const shown = entries.filter(({ name }) => !name.startsWith('.'))
-  const isVersion = (entry: Dirent): boolean => VERSION_PATTERN.test(entry.name) && !entry.isFile()
-  if (shown.some(({ name }) => name === MODEL_FILE) || (shown.length > 0 && shown.every(isVersion)))
-    problems.push(
-      `it looks like one model, or one version of it: give the folder above, with {model}/{version}/model.onnx`,
-    )
-  const folders = await Promise.all(
-    shown.map(async ({ name }) => ((await kindOf(join(directory, name)))?.isDirectory() ? [name] : [])),
-  )
-  return folders.flat().sort()
+  const shown = entries.filter((name) => !name.startsWith('.')).sort()
+  const isFolder = await Promise.all(shown.map(async (name) => (await kindOf(join(directory, name)))?.isDirectory()))
+  const folders = shown.filter((_, index) => isFolder[index])
+  const areVersions = folders.length > 0 && folders.every((name) => VERSION_PATTERN.test(name))
+  return shown.includes(MODEL_FILE) || areVersions ? undefined : folders
 }
 
 /** The version, or what is wrong with it. */

@@ -7,7 +7,7 @@ import { create } from '@bufbuild/protobuf'
 import { versionDigest } from '@slipway/models'
 import { ModelVersionSchema } from '@slipway/proto/slipway/registry/v1/model'
 import { Code, Failure } from '@slipway/rpc'
-import { type Manifest, type ModelSource, type VersionFile, type VersionFiles } from '../model-source.ts'
+import type { Manifest, ModelSource, VersionFile, VersionFiles } from '../model-source.ts'
 import { refusal } from '../refusals.ts'
 import type { FoundVersion } from './folder-scan.ts'
 
