@@ -7,7 +7,9 @@ import {
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { DriftService } from '@slipway/proto/slipway/drift/v1/drift_service'
 import { FeatureStoreService } from '@slipway/proto/slipway/features/v1/feature_store_service'
+import { ExplainService } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
+import { ProfileService } from '@slipway/proto/slipway/inference/v1/profile_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { PredictionService } from '@slipway/proto/slipway/routing/v1/prediction_service'
 import { RoutingService } from '@slipway/proto/slipway/routing/v1/routing_service'
@@ -45,6 +47,10 @@ export interface Slipway {
   readonly features: Client<typeof FeatureStoreService>
   /** The Open Inference Protocol on the inference server itself: models by registry id, versions by number. */
   readonly inference: Client<typeof GRPCInferenceService>
+  /** Why the inference server answers as it does. */
+  readonly explanations: Client<typeof ExplainService>
+  /** How a version is best run on the inference server's machine. */
+  readonly profiles: Client<typeof ProfileService>
   /** What the inference server holds ready. */
   readonly modelControl: Client<typeof ModelControlService>
   readonly routing: Client<typeof RoutingService>
@@ -76,6 +82,8 @@ export function connect(options: ConnectOptions = {}): Slipway {
     registry: withHeaders(clientOf(RegistryService, 'registry'), actor === undefined ? {} : { [actorHeader]: actor }),
     features: clientOf(FeatureStoreService, 'featureStore'),
     inference: clientOf(GRPCInferenceService, 'inference'),
+    explanations: clientOf(ExplainService, 'inference'),
+    profiles: clientOf(ProfileService, 'inference'),
     modelControl: clientOf(ModelControlService, 'inference'),
     routing: clientOf(RoutingService, 'trafficRouter'),
     predictions: clientOf(PredictionService, 'trafficRouter'),

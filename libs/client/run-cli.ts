@@ -7,9 +7,12 @@ import { aliasCommands } from './commands/aliases.ts'
 import { driftCommands } from './commands/drift.ts'
 import { endpointCommands } from './commands/endpoints.ts'
 import { eventCommands } from './commands/events.ts'
+import { explainCommands } from './commands/explain.ts'
 import { featureCommands } from './commands/features.ts'
 import { modelCommands } from './commands/models.ts'
+import { pipelineCommands } from './commands/pipelines.ts'
 import { predictionCommands } from './commands/predictions.ts'
+import { profileCommands } from './commands/profile.ts'
 import { serveCommands } from './commands/serve.ts'
 import { statusCommands } from './commands/status.ts'
 import { versionCommands } from './commands/versions.ts'
@@ -37,10 +40,13 @@ const commands: readonly Command[] = [
   ...statusCommands,
   ...modelCommands,
   ...versionCommands,
+  ...pipelineCommands,
   ...aliasCommands,
   ...featureCommands,
   ...endpointCommands,
   ...predictionCommands,
+  ...profileCommands,
+  ...explainCommands,
   ...driftCommands,
   ...eventCommands,
   ...serveCommands,
