@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
 import { readServiceSettings, type ServiceSettings } from '@slipway/service'
 import { type AsyncPredictionSettings, readAsyncPredictionSettings } from './async-predictions/settings.ts'
+import { type BatchJobSettings, readBatchJobSettings } from './batch-jobs/settings.ts'
 import { type BatchingSettings, readBatchingSettings } from './batching-settings.ts'
 import { type ExecutorSettings, readExecutorSettings } from './executors/settings.ts'
 import { type HttpSettings, readHttpSettings } from './http/settings.ts'
@@ -22,6 +23,7 @@ export interface InferenceConfig
     ModelSourceSettings,
     ResponseCacheSettings,
     AsyncPredictionSettings,
+    BatchJobSettings,
     HttpSettings {
   /** What `ServerMetadata` says. */
   readonly identity: ServerIdentity
@@ -53,6 +55,7 @@ export function loadConfig(env: Environment): InferenceConfig {
     ...readExecutorSettings(read),
     ...readResponseCacheSettings(read),
     ...readAsyncPredictionSettings(read),
+    ...readBatchJobSettings(read),
   }))
 }
 

@@ -15,7 +15,7 @@ import { openFolderOrigin } from './model-sources/folder-origin.ts'
 import { openRegistryOrigin } from './model-sources/registry-origin.ts'
 import { ModelTable } from './model-table.ts'
 import { createLoadLog, createObserver } from './observer.ts'
-import { createStarter } from './pipelines/start-pipeline.ts'
+import { createStarter, type HoldVersion } from './pipelines/start-pipeline.ts'
 import { Residency } from './residency-loop.ts'
 import { memoryEstimate, policyOf } from './residency-settings.ts'
 import { createResponseCache } from './response-cache/response-cache.ts'
@@ -45,7 +45,8 @@ export async function start(env: Environment): Promise<RunningService & { readon
   const run = { ...runOptions(config), ...observer, onBatch }
   const keepResponses = createResponseCache(config)
   const { wanted, source } = origin
-  const startVersion = createStarter({ run, hold: (name, digest) => residency.hold(name, digest) })
+  const hold: HoldVersion = (name, digest) => residency.hold(name, digest)
+  const startVersion = createStarter({ run, hold, onBatch: statistics.onBatch })
   const residency = new Residency({
     wanted,
     source,
@@ -68,7 +69,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     execution: { ...config, keepsResponses: config.maxCachedResponseBytes > 0 },
     statistics,
   })
-  const rooms = await openRooms({ config, inference, models, tls: tls?.client })
+  const rooms = await openRooms({ config, inference, models, run, source, tls: tls?.client })
   const onError = (failure: Failure, { method }: { readonly method: string }) =>
     log.error('a call failed', { method, error: failure })
   const http = openHttp(config, { models, inference, describing, tls: tls?.server, onError })

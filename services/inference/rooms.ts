@@ -1,11 +1,18 @@
 /** What the service does besides answering calls: opened together, started when models answer, ended together. */
 import { join } from 'node:path'
-import type { EventBus } from '@slipway/events'
-import type { Implementation } from '@slipway/rpc'
+import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
+import { type ClientTls, createClient, type Implementation, isLoopback } from '@slipway/rpc'
 import { openBus, type ServiceSettings } from '@slipway/service'
 import { createAsyncPredictions } from './async-predictions/async-predictions.ts'
 import type { AsyncPredictionSettings } from './async-predictions/settings.ts'
+import { createBatchJobs } from './batch-jobs/batch-jobs.ts'
+import type { BatchJobSettings } from './batch-jobs/settings.ts'
 import type { Inference } from './infer.ts'
+import { type ModelSource, openModel } from './model-source.ts'
+import type { ModelSourceSettings } from './model-sources/settings.ts'
+import type { ModelTable } from './model-table.ts'
+import { createProfile } from './profile/profile.ts'
+import type { RunOptions } from './served-version.ts'
 
 /** One concept of the service, wired. */
 export interface Room {
@@ -18,28 +25,49 @@ export interface Room {
 
 /** What the rooms need from around them. */
 export interface RoomsOptions {
-  readonly config: ServiceSettings & AsyncPredictionSettings
+  readonly config: ServiceSettings &
+    AsyncPredictionSettings &
+    BatchJobSettings &
+    Pick<ModelSourceSettings, 'registryAddress' | 'modelDirectory'> & { readonly threads: number }
   readonly inference: Inference
+  readonly models: ModelTable
+  /** How versions are run. */
+  readonly run: RunOptions
+  readonly source: Pick<ModelSource, 'files'>
+  readonly tls: ClientTls | undefined
 }
 
 /** Opens the rooms that the settings ask for. */
-export async function openRooms({ config, inference }: RoomsOptions): Promise<Room> {
+export async function openRooms({ config, inference, models, run, source, tls }: RoomsOptions): Promise<Room> {
+  const { dataDirectory, threads } = config
+  const needsBus = config.answersAsyncRequests || config.runsBatchJobs
+  const bus = needsBus ? openBus(config, 'slipway-inference') : undefined
+  // A folder of models has no registry beside it.
+  const registry =
+    config.modelDirectory === undefined
+      ? createClient(RegistryService, { address: config.registryAddress, tls })
+      : undefined
   const rooms: Room[] = []
-  const buses: EventBus[] = []
-  if (config.answersAsyncRequests) {
-    const bus = openBus(config, 'slipway-inference')
-    buses.push(bus)
-    const directory = join(config.dataDirectory, 'async-predictions')
+  if (bus !== undefined && config.answersAsyncRequests) {
+    const directory = join(dataDirectory, 'async-predictions')
     rooms.push(await createAsyncPredictions({ ...config, bus, inference, directory }))
   }
+  if (bus !== undefined && config.runsBatchJobs) {
+    const findVersion = registry && ((name: string) => registry.getVersion({ name }))
+    const isPrivate = isLoopback(config.listen.host)
+    rooms.push(await createBatchJobs({ settings: config, dataDirectory, isPrivate, models, bus, findVersion }))
+  }
+  const open = async (name: string) => await openModel(await source.files(name))
+  const profile = createProfile({ run, threads, open, registry, bus })
   return {
-    implementations: rooms.flatMap(({ implementations }) => implementations),
+    implementations: [profile, ...rooms.flatMap(({ implementations }) => implementations)],
     start: () => {
       for (const room of rooms) room.start()
     },
     stop: async () => {
-      await Promise.all(buses.map((bus) => bus.close()))
+      await bus?.close()
       await Promise.all(rooms.map((room) => room.stop()))
+      registry?.close()
     },
   }
 }

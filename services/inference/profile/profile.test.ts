@@ -25,7 +25,7 @@ let folder: string
 let server: RpcServer
 let client: Client<typeof ProfileService>
 
-const options: ProfileServiceOptions = {
+const options: Omit<ProfileServiceOptions, 'bus'> = {
   threads: 2,
   start: async (_, setting) => {
     started.push(setting)
@@ -41,7 +41,6 @@ const options: ProfileServiceOptions = {
     return version
   },
   store: async (version, of, profile) => void stored.push({ name: version, digest: of, profile }),
-  bus: () => bus,
 }
 let bus: ReturnType<typeof openEmbeddedBus>
 
@@ -49,7 +48,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'slipway-profile-'))
   bus = openEmbeddedBus({ path: join(folder, 'events.db') })
   server = createServer({
-    implementations: [implement(ProfileService, createProfileService(options))],
+    implementations: [implement(ProfileService, createProfileService({ ...options, bus }))],
     listen: { host: '127.0.0.1', port: 0 },
   })
   const { address } = await server.start()

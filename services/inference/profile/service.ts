@@ -31,7 +31,7 @@ export interface ProfileServiceOptions {
   /** Stores a profile on its version; undefined where versions come without a registry. */
   readonly store: ((name: string, digest: string, profile: Profile) => Promise<void>) | undefined
   /** Where recorded requests are; undefined without a bus. */
-  readonly bus: (() => EventBus) | undefined
+  readonly bus: EventBus | undefined
 }
 
 /** A profile as it is stored. */
@@ -115,7 +115,7 @@ async function loadOf(
     if (bus === undefined)
       throw new Failure(Code.FAILED_PRECONDITION, 'NO_BUS', 'this server reads no bus: there are no recorded requests')
     const { endpoint, maxRequests } = load.value
-    const requests = await recordedLoad(bus(), {
+    const requests = await recordedLoad(bus, {
       endpoint,
       maxRequests: maxRequests || DEFAULT_RECORDED_REQUESTS,
       signal,
