@@ -5,6 +5,7 @@ import { type AsyncPredictionSettings, readAsyncPredictionSettings } from './asy
 import { type BatchJobSettings, readBatchJobSettings } from './batch-jobs/settings.ts'
 import { type BatchingSettings, readBatchingSettings } from './batching-settings.ts'
 import { type ExecutorSettings, readExecutorSettings } from './executors/settings.ts'
+import { type ExplainSettings, readExplainSettings } from './explain/settings.ts'
 import { type HttpSettings, readHttpSettings } from './http/settings.ts'
 import { readIdentity, type ServerIdentity } from './model-metadata.ts'
 import { type ModelSourceSettings, readModelSourceSettings } from './model-sources/settings.ts'
@@ -24,6 +25,7 @@ export interface InferenceConfig
     ResponseCacheSettings,
     AsyncPredictionSettings,
     BatchJobSettings,
+    ExplainSettings,
     HttpSettings {
   /** What `ServerMetadata` says. */
   readonly identity: ServerIdentity
@@ -56,6 +58,7 @@ export function loadConfig(env: Environment): InferenceConfig {
     ...readResponseCacheSettings(read),
     ...readAsyncPredictionSettings(read),
     ...readBatchJobSettings(read),
+    ...readExplainSettings(read),
   }))
 }
 

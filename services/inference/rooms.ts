@@ -7,12 +7,16 @@ import { createAsyncPredictions } from './async-predictions/async-predictions.ts
 import type { AsyncPredictionSettings } from './async-predictions/settings.ts'
 import { createBatchJobs } from './batch-jobs/batch-jobs.ts'
 import type { BatchJobSettings } from './batch-jobs/settings.ts'
+import { createExplain } from './explain/service.ts'
+import type { ExplainSettings } from './explain/settings.ts'
 import type { Inference } from './infer.ts'
 import { type ModelSource, openModel } from './model-source.ts'
 import type { ModelSourceSettings } from './model-sources/settings.ts'
 import type { ModelTable } from './model-table.ts'
 import { createProfile } from './profile/profile.ts'
 import type { RunOptions } from './served-version.ts'
+
+const DESCRIBE_TIMEOUT_MS = 10_000
 
 /** One concept of the service, wired. */
 export interface Room {
@@ -28,6 +32,7 @@ export interface RoomsOptions {
   readonly config: ServiceSettings &
     AsyncPredictionSettings &
     BatchJobSettings &
+    ExplainSettings &
     Pick<ModelSourceSettings, 'registryAddress' | 'modelDirectory'> & { readonly threads: number }
   readonly inference: Inference
   readonly models: ModelTable
@@ -57,6 +62,8 @@ export async function openRooms({ config, inference, models, run, source, tls }:
     const isPrivate = isLoopback(config.listen.host)
     rooms.push(await createBatchJobs({ settings: config, dataDirectory, isPrivate, models, bus, findVersion }))
   }
+  const describe = async (name: string) => await registry?.getVersion({ name }, { timeoutMs: DESCRIBE_TIMEOUT_MS })
+  rooms.push(createExplain({ models, source: { describe, files: (name) => source.files(name) }, settings: config }))
   const open = async (name: string) => await openModel(await source.files(name))
   const profile = createProfile({ run, threads, open, registry, bus })
   return {

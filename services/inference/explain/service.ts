@@ -40,6 +40,8 @@ export interface ExplainOptions {
 /** The room: its service, and how its work ends. */
 export interface Explain {
   readonly implementations: readonly Implementation[]
+  /** Nothing to begin: explanations wait for somebody who asks. */
+  start(): void
   /** Fails what is being explained. */
   stop(): Promise<void>
 }
@@ -64,6 +66,7 @@ export function createExplain({ models, source, settings }: ExplainOptions): Exp
   }
   return {
     implementations: [implement(ExplainService, { explain })],
+    start: () => {},
     stop: async () => {
       stopping.abort(refusal.stopping())
       await Promise.allSettled(running)
