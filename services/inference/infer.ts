@@ -113,7 +113,6 @@ interface ReadRequest {
 function planOne(planner: Planner, request: Buffer, callDeadlineMs: number): PlannedRequest | Promise<PlannedRequest> {
   const envelope = scan(request)
   const head = planner.heads.find(envelope.head)
-  const version = planner.models.acquire(head.model, head.version)
   const parameters = envelope.parameters.length === 0 ? undefined : readParameters(request, envelope.parameters)
   const read: ReadRequest = {
     request,
@@ -124,6 +123,7 @@ function planOne(planner: Planner, request: Buffer, callDeadlineMs: number): Pla
     trace: traceOf(textOf(parameters?.get('traceparent'))),
     saysFinal: parameters?.get(FINAL_RESPONSE_ASKED) === true,
   }
+  const version = planner.models.acquire(head.model, head.version)
   if (!(version instanceof Promise)) return planFor(planner, version, read)
   return beforeDeadline(version, read.deadlineMs, head.model).then((loaded) => planFor(planner, loaded, read))
 }

@@ -9,6 +9,7 @@ import type { AnswerHead } from './answer.ts'
 import type { GroupTensor } from './executors/layout.ts'
 import { echo, invalid, malformed } from './refusals.ts'
 import { elements, type ModelSignature, tensorBytes } from './signature.ts'
+import { checkHead } from './wire-check.ts'
 import type { Group } from './work-queue.ts'
 
 const MAX_DIMENSION = 2 ** 31 - 1
@@ -42,7 +43,9 @@ export interface Plan {
 /** Decodes the head of a request. Throws INVALID_ARGUMENT when it is none. */
 export function decodeHead(head: string): ModelInferRequest {
   try {
-    return fromBinary(ModelInferRequestSchema, Buffer.from(head, 'latin1'))
+    const bytes = Buffer.from(head, 'latin1')
+    checkHead(bytes)
+    return fromBinary(ModelInferRequestSchema, bytes)
   } catch (cause) {
     throw malformed(cause)
   }

@@ -7,18 +7,21 @@
 
 import { isUtf8 } from 'node:buffer'
 
-const VARINT = 0
-const FIXED64 = 1
-const LENGTH_DELIMITED = 2
-const FIXED32 = 5
+/** The wire types that the protocol's messages are written in. */
+export const VARINT = 0
+export const FIXED64 = 1
+export const LENGTH_DELIMITED = 2
+export const FIXED32 = 5
+
+const MAX_FIELD = 2 ** 29 - 1
 
 /** The bytes are not a message of the type that the method takes. */
 export class MalformedMessage extends Error {
   override readonly name = 'MalformedMessage'
 }
 
-/** Walks over the fields of one message. */
-class Fields {
+/** Walks over the fields of one message. Throws {@link MalformedMessage} where there is none. */
+export class Fields {
   /** Number of the current field. */
   field = 0
   wire = 0
@@ -43,7 +46,7 @@ class Fields {
     const tag = this.#varint()
     this.field = Math.floor(tag / 8)
     this.wire = tag % 8
-    if (this.field === 0) throw new MalformedMessage('a field has number 0')
+    if (this.field === 0 || this.field > MAX_FIELD) throw new MalformedMessage(`a field has number ${this.field}`)
     if (this.wire === LENGTH_DELIMITED) {
       const length = this.#varint()
       this.start = this.end
@@ -112,6 +115,8 @@ export function scanRequest(bytes: Buffer): Envelope {
     headStart = fields.end
     if (field === RAW) raws.push(fields.start, fields.end)
     else if (field === ID) {
+      // Of several the last one counts, but all of them are texts.
+      if (!isText(bytes, idStart, idEnd)) throw new MalformedMessage('a text is not UTF-8')
       idStart = fields.start
       idEnd = fields.end
     } else {
