@@ -5,7 +5,7 @@
  * many, is left to a factor that falls by a tenth with each run that took too long and rises a little with each large one that
  * did not, so that about one in a hundred does (additive increase, multiplicative decrease). Pure.
  */
-import type { LatencyModel } from './latency-model.ts'
+import type { LatencyModel, RunCost } from './latency-model.ts'
 
 /** Share of the objective that one run may take. */
 export const RUN_SHARE = 0.4
@@ -18,6 +18,16 @@ const INCREASE = 0.001
 const MIN_FACTOR = 0.1
 /** A run teaches that more rows would do only if it had nearly as many as it could have. */
 const LARGE = 0.9
+
+/** A batch is large enough when what it takes whatever its rows is no larger a share of its time. */
+const FIXED_SHARE = 0.05
+const MIN_ROWS_THAT_PAY = 4
+
+/** The rows beyond which a larger batch takes longer and gains next to nothing: a row in it costs hardly less. */
+export function rowsThatPay({ fixedMs, perRowMs }: RunCost, overheadMs: number): number {
+  if (perRowMs <= 0) return Number.POSITIVE_INFINITY
+  return Math.max(MIN_ROWS_THAT_PAY, Math.ceil((fixedMs + overheadMs) / (FIXED_SHARE * perRowMs)))
+}
 
 /** What bounds batches. */
 export interface BoundOptions {

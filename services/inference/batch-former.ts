@@ -55,7 +55,8 @@ interface Retry {
   readonly members: readonly Work[]
 }
 
-const OVERHEAD_WEIGHT = 0.05
+/** Of the time that a request has to spare, the share that waiting may take, and then the rest of its batch. */
+const SPARE_SHARE = 0.5
 
 /** See the top of this file. */
 export class BatchFormer {
@@ -68,8 +69,6 @@ export class BatchFormer {
   readonly #retries: Retry[] = []
   /** When the last request of each level came. */
   readonly #lastMs = new Float64Array(MAX_LEVEL + 1).fill(Number.NEGATIVE_INFINITY)
-  /** What a batch takes beyond its run: the way to its executor and back. */
-  #overheadMs = 0
   #takesRows = true
 
   constructor({ model, limits, fail }: FormerOptions) {
@@ -134,7 +133,7 @@ export class BatchFormer {
       enoughRows: Math.min(preferredBatchRows, this.#latency.maxRows(group)),
       holdMs: group.batchable && this.#takesRows ? delayMs : 0,
       waitedMs: now.ms - arrivedMs,
-      slackMs: deadlineMs - now.epochMs - this.#latency.predict(group, rows) - 2 * this.#overheadMs,
+      slackMs: deadlineMs - now.epochMs - this.#latency.predict(group, rows) - 2 * this.#latency.overheadMs,
       hasOthers,
       isDraining,
       isNext,
@@ -153,15 +152,12 @@ export class BatchFormer {
 
   /** A batch ran for so long; with the way there and back, if it did not wait for another one, it took so long. */
   observe(group: Group, rows: number, runMs: number, wholeMs: number | undefined): void {
-    this.#latency.observe(group, rows, runMs)
-    if (wholeMs === undefined) return
-    this.#overheadMs += (Math.max(0, wholeMs - runMs) - this.#overheadMs) * OVERHEAD_WEIGHT
+    this.#latency.observe(group, rows, runMs, wholeMs)
   }
 
   /** Forgets how long batches take: the first run of a model is no example for the next ones. */
   relearn(): void {
     this.#latency.forget()
-    this.#overheadMs = 0
   }
 
   #refuse(work: Work, now: Now, busyMs: readonly number[]): Failure | undefined {
@@ -174,7 +170,8 @@ export class BatchFormer {
     if (waitMs > this.#limits.maxQueueWaitMs)
       return refusal.queueFull(this.#model, `the wait is ${Math.round(waitMs)} ms`, waitMs)
     if (deadlineMs === Number.POSITIVE_INFINITY) return undefined
-    if (waitMs + this.#latency.predict(group, rows) + this.#overheadMs <= deadlineMs - now.epochMs) return undefined
+    const spareMs = deadlineMs - now.epochMs - this.#latency.predict(group, rows) - this.#latency.overheadMs
+    if (waitMs <= spareMs * SPARE_SHARE) return undefined
     return refusal.queueFull(this.#model, `the wait of ${Math.round(waitMs)} ms outlasts the deadline`, waitMs)
   }
 
@@ -215,21 +212,25 @@ export class BatchFormer {
     return maxRows
   }
 
-  /** Takes who can have the answer in time, as long as nobody in the batch is made late by it. */
+  /** Takes who can have the answer in time, as long as nobody in the batch is brought close to being late by it. */
   #judge(group: Group, now: Now, beginsInMs: number): { readonly judge: Judge; earliestMs(): number } {
-    const readyMs = now.epochMs + beginsInMs + this.#overheadMs
+    const readyMs = now.epochMs + beginsInMs + this.#latency.overheadMs
     let earliestMs = Number.POSITIVE_INFINITY
+    let latestEndMs = Number.POSITIVE_INFINITY
     const judge: Judge = (work, rows) => {
       if (!this.#isWanted(work, now)) return 'drop'
-      if (work.deadlineMs === earliestMs && earliestMs === Number.POSITIVE_INFINITY) return 'take'
-      const endMs = readyMs + this.#latency.predict(group, rows)
-      if (endMs > earliestMs) return 'close'
-      if (endMs > work.deadlineMs) {
+      const { deadlineMs } = work
+      if (deadlineMs === latestEndMs) return 'take' // neither it nor anybody before it has a deadline
+      const aloneMs = readyMs + this.#latency.predict(group, work.rows)
+      if (aloneMs > deadlineMs) {
         this.#latency.doubt(group)
         this.#expire(work)
         return 'drop'
       }
-      earliestMs = Math.min(earliestMs, work.deadlineMs)
+      const endMs = Math.min(latestEndMs, aloneMs + (deadlineMs - aloneMs) * SPARE_SHARE)
+      if (rows > work.rows && readyMs + this.#latency.predict(group, rows) > endMs) return 'close'
+      latestEndMs = endMs
+      earliestMs = Math.min(earliestMs, deadlineMs)
       return 'take'
     }
     return { judge, earliestMs: () => earliestMs }

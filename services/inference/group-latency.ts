@@ -1,5 +1,5 @@
 /** What was learned of each group's batches; a group that is new is taken to be like the others. Pure. */
-import { BatchBound, type BoundOptions } from './batch-bound.ts'
+import { BatchBound, type BoundOptions, rowsThatPay } from './batch-bound.ts'
 import { LatencyModel } from './latency-model.ts'
 import type { Group } from './work-queue.ts'
 
@@ -8,18 +8,27 @@ interface Learned {
   readonly bound: BatchBound
 }
 
+const OVERHEAD_WEIGHT = 0.05
+
 /** See the top of this file. */
 export class GroupLatency {
   readonly #bound: BoundOptions
   #all = new LatencyModel()
   #groups = new WeakMap<Group, Learned>()
+  #overheadMs = 0
 
   constructor(bound: BoundOptions) {
     this.#bound = bound
   }
 
-  /** A batch took so long. */
-  observe(group: Group, rows: number, millis: number): void {
+  /** What a batch takes beyond its run: the way to its executor and back. */
+  get overheadMs(): number {
+    return this.#overheadMs
+  }
+
+  /** A batch ran for so long; with the way there and back, if it did not wait for another one, it took so long. */
+  observe(group: Group, rows: number, millis: number, wholeMs?: number): void {
+    if (wholeMs !== undefined) this.#overheadMs += (Math.max(0, wholeMs - millis) - this.#overheadMs) * OVERHEAD_WEIGHT
     const learned = this.#of(group)
     this.#all.observe(rows, millis)
     learned.latency.observe(rows, millis)
@@ -38,7 +47,8 @@ export class GroupLatency {
 
   /** The most rows of one batch. */
   maxRows(group: Group): number {
-    return this.#of(group).bound.rows(this.#model(group))
+    const latency = this.#model(group)
+    return Math.min(this.#of(group).bound.rows(latency), rowsThatPay(latency.cost, this.#overheadMs))
   }
 
   /** See LatencyModel. */
@@ -50,6 +60,7 @@ export class GroupLatency {
   forget(): void {
     this.#all = new LatencyModel()
     this.#groups = new WeakMap()
+    this.#overheadMs = 0
   }
 
   #model(group: Group): LatencyModel {
