@@ -7,4 +7,11 @@ export const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   rows: async () => (await import('./rows.ts')).rowsBenchmark,
   idle: async () => (await import('./idle.ts')).idleBenchmark,
   'step-load': async () => (await import('./step-load.ts')).stepLoadBenchmark,
+  overload: async () => (await import('./overload.ts')).overloadBenchmark,
+  'deadline-storm': async () => (await import('./deadline-storm.ts')).deadlineStormBenchmark,
+  'batch-job': async () => (await import('./batch-job.ts')).batchJobBenchmark,
+  'event-loop-lag': async () => (await import('./event-loop-lag.ts')).eventLoopLagBenchmark,
+  'hot-swap': async () => (await import('./hot-swap.ts')).hotSwapBenchmark,
+  pipeline: async () => (await import('./pipeline.ts')).pipelineBenchmark,
+  fuzz: async () => (await import('./fuzz.ts')).fuzzBenchmark,
 }

@@ -41,8 +41,8 @@ export function frame(type: number, flags: number, streamId: number, payload: Ui
   return Buffer.concat([head, payload])
 }
 
-/** The header block of a gRPC request. */
-export function requestHeaders(path: string, authority: string): Buffer {
+/** The header block of a gRPC request; `more` are further headers. */
+export function requestHeaders(path: string, authority: string, more: Readonly<Record<string, string>> = {}): Buffer {
   const literal = (prefix: readonly number[], text: string): Buffer =>
     Buffer.concat([Buffer.from(prefix), Buffer.from([text.length]), Buffer.from(text, 'latin1')])
   const named = (name: string, value: string): Buffer => Buffer.concat([literal([0], name), literal([], value)])
@@ -52,6 +52,7 @@ export function requestHeaders(path: string, authority: string): Buffer {
     literal([0x01], authority),
     literal([0x0f, 0x10], 'application/grpc'), // content-type
     named('te', 'trailers'),
+    ...Object.entries(more).map(([name, value]) => named(name, value)),
   ])
 }
 

@@ -70,7 +70,8 @@ export async function runLoad(plan: LoadPlan, onMeasure: () => Promise<void>): P
   }
 }
 
-async function openSocket(address: string): Promise<Socket> {
+/** A connection that has said its opening. */
+export async function openSocket(address: string): Promise<Socket> {
   const [host = '', port = ''] = address.split(':')
   const socket = connect({ host, port: Number(port), noDelay: true })
   await new Promise<void>((resolve, reject) => {
@@ -95,7 +96,8 @@ function coalescing(socket: Socket): (bytes: Buffer) => void {
   }
 }
 
-function answerConnectionFrame(socket: Socket, type: number, flags: number, payload: Buffer): void {
+/** What a client answers to frames that belong to no call. Throws when the server goes away. */
+export function answerConnectionFrame(socket: Socket, type: number, flags: number, payload: Buffer): void {
   if (type === frameType.settings && (flags & frameFlag.ack) === 0) {
     socket.write(frame(frameType.settings, frameFlag.ack, 0, Buffer.alloc(0)))
   } else if (type === frameType.ping && (flags & frameFlag.ack) === 0) {

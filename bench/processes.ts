@@ -1,10 +1,19 @@
 /** Runs the parts of a benchmark in processes of their own, so that each one's CPU time can be told. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 /** CPU time of a process so far, all its threads together. */
 export interface CpuTime {
   readonly micros: number
+}
+
+/** Memory of a process, after its garbage was collected. */
+export interface Memory {
+  /** JavaScript objects and the buffers that they hold. */
+  readonly heldBytes: number
+  readonly residentBytes: number
 }
 
 /** A process that answers calls over IPC: one message in, one message out, in order. */
@@ -51,7 +60,7 @@ export class BenchProcess {
   }
 }
 
-/** For a script that is such a process: answers `'cpu'` with its CPU time, hands everything else to `answer`. */
+/** For a script that is such a process: answers `'cpu'` and `'memory'` itself, hands everything else to `answer`. */
 export function answerParent(answer: (message: unknown) => Promise<unknown>): void {
   process.on('message', (message) => {
     if (message === 'cpu') {
@@ -59,7 +68,19 @@ export function answerParent(answer: (message: unknown) => Promise<unknown>): vo
       process.send?.({ micros: user + system } satisfies CpuTime)
       return
     }
+    if (message === 'memory') {
+      process.send?.(memory())
+      return
+    }
     void answer(message).then((result) => process.send?.(result as object))
   })
   process.on('disconnect', () => process.exit(0))
+}
+
+function memory(): Memory {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  if (typeof collect === 'function') for (let time = 0; time < 3; time++) collect()
+  const { heapUsed, external, rss } = process.memoryUsage()
+  return { heldBytes: heapUsed + external, residentBytes: rss }
 }

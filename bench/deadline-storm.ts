@@ -1,0 +1,78 @@
+/**
+ * 20,000 calls a second whose deadlines pass before they can be answered. The server has to come out of it as it went in:
+ * alive, with the memory that it had, and at full speed within a second.
+ */
+import { atLeast, atMost, type Benchmark, informs } from './benchmark.ts'
+import { measureClosed } from './closed-load.ts'
+import { calibrate } from './cost.ts'
+import { startInference } from './inference-servers.ts'
+import { benchRequest } from './model.ts'
+import { countsOf, measureOpen } from './open-measure.ts'
+import type { Memory } from './processes.ts'
+
+const MODEL = 'storm'
+const CALLS_PER_SECOND = 20_000
+const DEADLINE_MS = 20
+const RECOVERY_MS = 1000
+/** Before the storm that counts, a short one: what a server takes once is not what it loses. */
+const FIRST_STORM_MS = 5000
+const ALLOWED_GROWTH = 1.1
+/** Full speed is what it was before, but for what a machine's speed varies by. */
+const FULL = 0.9
+
+/** See the top of this file. */
+export const deadlineStormBenchmark: Benchmark = {
+  name: 'deadline-storm',
+  summary: '20,000 expiring deadlines a second: no crash, memory as before, full speed within a second',
+  defaults: { seconds: 30, rounds: 1 },
+  async run({ seconds, seed, parameters }, progress) {
+    const callsPerSecond = Number(parameters.rate ?? CALLS_PER_SECOND)
+    progress('making a model of 5 ms a row')
+    const { model } = await calibrate({ perRunMs: 0, perRowMs: 5 })
+    const { servers, stop } = await startInference(MODEL, model, { server: { SLIPWAY_INFERENCE_EXECUTORS: '1' } })
+    const { server } = servers
+    const storm = { address: server.address, request: benchRequest(MODEL), callsPerSecond, deadlineMs: DEADLINE_MS }
+    const calm = { model: MODEL, callers: 4, rows: 1, warmUpMs: 0, measureMs: 3000 }
+    try {
+      progress('before the storm')
+      await measureOpen({ ...storm, seed, warmUpMs: 0, measureMs: FIRST_STORM_MS })
+      const before = await measureClosed('before', server, { ...calm, warmUpMs: RECOVERY_MS })
+      const memoryBefore = await server.process.ask<Memory>('memory')
+      progress(`a storm of ${seconds} s`)
+      const result = await measureOpen({ ...storm, seed: seed + 1, warmUpMs: 0, measureMs: seconds * 1000 })
+      progress('after the storm')
+      const after = await measureClosed('after', server, { ...calm, warmUpMs: RECOVERY_MS })
+      const memoryAfter = await server.process.ask<Memory>('memory')
+      const counts = await countsOf(server.address)
+      const late = Number(counts.executedAfterDeadline)
+      const growth = (pick: (memory: Memory) => number): number => pick(memoryAfter) / pick(memoryBefore)
+      return {
+        rows: [
+          informs('calls of the storm', result.calls, ''),
+          informs('calls a second', result.calls / result.seconds, 'calls/s'),
+          informs('answered in time', result.good, ''),
+          informs('refused before their deadline', result.refused, ''),
+          informs('given up at their deadline', result.late, ''),
+          atMost(
+            'memory held, of before',
+            growth(({ heldBytes }) => heldBytes),
+            ALLOWED_GROWTH,
+            '×',
+          ),
+          atMost(
+            'memory resident, of before',
+            growth(({ residentBytes }) => residentBytes),
+            ALLOWED_GROWTH,
+            '×',
+          ),
+          atLeast('speed one second after, of before', after.callsPerSecond / before.callsPerSecond, FULL, '×'),
+          { ...informs('runs that began after a deadline', late, ''), target: '0', holds: late === 0 },
+          { ...informs('failed calls after it', after.failed, ''), target: '0', holds: after.failed === 0 },
+        ],
+        data: { result, before, after, memoryBefore, memoryAfter },
+      }
+    } finally {
+      await stop()
+    }
+  },
+}
