@@ -2,7 +2,7 @@ import { buildModel, identityModel } from '@slipway/onnx'
 import { Code, Failure } from '@slipway/rpc'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { ModelRepository } from '../repository.ts'
-import { type HttpTestServer, serveHttp } from './http-server.fixture.ts'
+import { eventually, type HttpTestServer, serveHttp } from './http-server.fixture.ts'
 
 const asked: string[] = []
 const repository: ModelRepository = {
@@ -105,7 +105,7 @@ test('config, statistics and index say what gRPC says, with integers as numbers'
       inference_stats: { success: { count: 1, ns: expect.any(Number) } },
     },
   ]
-  await expect.poll(async () => (await server.get('/v2/models/wide/stats')).json).toMatchObject({ model_stats: stats })
+  await eventually(async () => (await server.get('/v2/models/wide/stats')).json).toMatchObject({ model_stats: stats })
   expect((await server.get('/v2/models/wide/versions/1/stats')).json).toMatchObject({ model_stats: stats })
   const { modelStats } = await server.grpc.client.modelStatistics({})
   const all = (await server.get('/v2/models/stats')).json as { model_stats: { name: string }[] }

@@ -1,11 +1,17 @@
 /** A server over HTTP beside one over gRPC, over the same models. */
 import type { ModelInferResponse } from '@slipway/proto/inference/grpc_service'
 import type { ServerTls } from '@slipway/rpc'
+import { expect } from 'vitest'
 import { createInference } from '../infer.ts'
 import { createDescribingHandlers } from '../service.ts'
 import { type ServeOptions, serve, type TestModel, type TestServer } from '../testing.ts'
 import type { HttpLimits } from './limits.ts'
 import { createHttpServer, type HttpServer } from './server.ts'
+
+/** Waits for something to become so, as long as a busy machine may need. */
+export function eventually<T>(probe: () => T) {
+  return expect.poll(probe, { timeout: 15_000 })
+}
 
 /** Both servers, and how HTTP is asked. */
 export interface HttpTestServer {

@@ -7,6 +7,7 @@ import { createClient } from '@slipway/rpc'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type FakeRegistry, startFakeRegistry } from '../fake-registry.ts'
 import { start } from '../main.ts'
+import { eventually } from './http-server.fixture.ts'
 
 const model = mlpModel({ layers: [{ inputs: 2, outputs: 1, weights: [0, 0], bias: [7] }], sigmoid: false })
 const name = 'models/m/versions/1'
@@ -38,7 +39,7 @@ test('the service answers over HTTP beside gRPC, is ready when it is, and neithe
   const url = `http://${service.httpAddress}/v2`
   try {
     await control.loadVersion({ name, digest })
-    await expect.poll(async () => (await fetch(`${url}/health/ready`)).status).toBe(200)
+    await eventually(async () => (await fetch(`${url}/health/ready`)).status).toBe(200)
     const inputs = [{ name: 'features', datatype: 'FP32', shape: [1, 2], data: [1, 2] }]
     const answer = await fetch(`${url}/models/m/infer`, { method: 'POST', body: JSON.stringify({ inputs }) })
     expect(await answer.json()).toMatchObject({

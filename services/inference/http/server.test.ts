@@ -6,7 +6,7 @@ import { identityModel } from '@slipway/onnx'
 import { Failure } from '@slipway/rpc'
 import { afterEach, describe, expect, test } from 'vitest'
 import { holdModel } from './held-model.fixture.ts'
-import { type HttpServeOptions, type HttpTestServer, serveHttp } from './http-server.fixture.ts'
+import { eventually, type HttpServeOptions, type HttpTestServer, serveHttp } from './http-server.fixture.ts'
 import type { HttpLimits } from './limits.ts'
 import { createHttpServer } from './server.ts'
 
@@ -100,11 +100,11 @@ describe('a caller', () => {
     const gone = new AbortController()
     const body = JSON.stringify(request([1]))
     const call = fetch(`${server.url}/v2/models/held/infer`, { method: 'POST', body, signal: gone.signal })
-    await expect.poll(() => held.offered.length).toBe(1)
+    await eventually(() => held.offered.length).toBe(1)
     expect(held.offered[0]?.isCancelled).toBe(false)
     gone.abort()
     await expect(call).rejects.toThrow()
-    await expect.poll(() => held.offered[0]?.isCancelled).toBe(true)
+    await eventually(() => held.offered[0]?.isCancelled).toBe(true)
     expect(server.errors).toEqual([])
   })
 
@@ -124,7 +124,7 @@ describe('a caller', () => {
     await open()
     const held = holdModel(server.grpc.models, 'held')
     const call = server.post('/v2/models/held/infer', request([1]))
-    await expect.poll(() => held.offered.length).toBe(1)
+    await eventually(() => held.offered.length).toBe(1)
     held.offered[0]?.fail(new Failure(8, 'QUEUE_FULL', 'Exceeds maximum queue size', { retryAfterMs: 1500 }))
     const answer = await call
     expect(answer).toMatchObject({ status: 429, json: { reason: 'QUEUE_FULL', retry_after_ms: 1500 } })
@@ -135,7 +135,7 @@ describe('a caller', () => {
     await open()
     const held = holdModel(server.grpc.models, 'held')
     const call = server.post('/v2/models/held/infer', request([1]))
-    await expect.poll(() => held.offered.length).toBe(1)
+    await eventually(() => held.offered.length).toBe(1)
     held.offered[0]?.fail(Failure.from(new Error('a secret')))
     expect(await call).toMatchObject({ status: 500, text: '{"error":"internal error","reason":"INTERNAL"}' })
     expect(server.errors).toMatchObject([{ cause: { message: 'a secret' } }])
@@ -178,7 +178,7 @@ describe('a caller', () => {
     const { socket, received } = await dial()
     const bodies = [1, 2, 3].map((value) => JSON.stringify(request([value], { id: `r${value}` })))
     socket.write(bodies.map((body) => head(inferPath, body) + body).join(''))
-    await expect.poll(() => received().match(/"id":"r\d"/g)).toEqual(['"id":"r1"', '"id":"r2"', '"id":"r3"'])
+    await eventually(() => received().match(/"id":"r\d"/g)).toEqual(['"id":"r1"', '"id":"r2"', '"id":"r3"'])
     socket.destroy()
   })
 
@@ -187,13 +187,13 @@ describe('a caller', () => {
     const body = JSON.stringify(request([1]))
     const { socket, received } = await dial()
     socket.write(head(inferPath, body, 'Expect: 100-continue\r\n'))
-    await expect.poll(received).toContain('100 Continue')
+    await eventually(received).toContain('100 Continue')
     socket.write(body)
-    await expect.poll(received).toContain('200 OK')
+    await eventually(received).toContain('200 OK')
     socket.destroy()
     const other = await dial()
     other.socket.write(head(inferPath, 'x'.repeat(100_000_000), 'Expect: 100-continue\r\n'))
-    await expect.poll(other.received).toContain('413 Payload Too Large')
+    await eventually(other.received).toContain('413 Payload Too Large')
     expect(other.received()).not.toContain('100 Continue')
     other.socket.destroy()
   })
@@ -242,12 +242,12 @@ test('bodies of all requests together are bounded, and room that was left is the
   const held = holdModel(server.grpc.models, 'held')
   const large = request([1], { note: 'x'.repeat(2000) })
   const first = server.post('/v2/models/held/infer', large)
-  await expect.poll(() => held.offered.length).toBe(1)
+  await eventually(() => held.offered.length).toBe(1)
   const second = await server.post('/v2/models/held/infer', large)
   expect(second).toMatchObject({ status: 429, json: { reason: 'TOO_MANY_BODIES' } })
   held.release()
   expect(await first).toMatchObject({ status: 200 })
-  await expect.poll(async () => (await server.post(inferPath, large)).status).toBe(200)
+  await eventually(async () => (await server.post(inferPath, large)).status).toBe(200)
 })
 
 test('an answer that is too large for JSON says so, and comes as binary data', async () => {
@@ -262,26 +262,22 @@ test('an answer that is too large for JSON says so, and comes as binary data', a
   expect(answer).toMatchObject({ status: 200 })
 })
 
+/** A caller who was sent more than the system takes off the server's hands, and reads nothing of it for now. */
+async function answerUnread(): Promise<{ readonly socket: Socket; readonly bytes: number }> {
+  const held = holdModel(server.grpc.models, 'held')
+  const socket = connect(Number(new URL(server.url).port), '127.0.0.1').pause()
+  socket.on('error', () => undefined)
+  const body = JSON.stringify(request([1], { parameters: { binary_data_output: true } }))
+  socket.write(head('/v2/models/held/infer', body) + body)
+  await eventually(() => held.offered.length).toBe(1)
+  const bytes = Buffer.alloc(60_000_000)
+  held.offered[0]?.answer([{ dims: [bytes.length / 4], bytes }], { starts: [0], ends: [bytes.length], rows: undefined })
+  return { socket, bytes: bytes.length }
+}
+
 test('who does not read its answer is cut off after a while', async () => {
   await open({ writeTimeoutMs: 50 })
-  const held = holdModel(server.grpc.models, 'held')
-  const values = Buffer.alloc(16 * 1024 * 1024)
-  const input = {
-    name: 'input',
-    datatype: 'FP32',
-    shape: [values.length / 4],
-    parameters: { binary_data_size: values.length },
-  }
-  const json = JSON.stringify({ inputs: [input], parameters: { binary_data_output: true } })
-  const { port } = new URL(server.url)
-  const socket = connect(Number(port), '127.0.0.1').pause()
-  socket.on('error', () => undefined)
-  const lengths = `Content-Length: ${json.length + values.length}\r\nInference-Header-Content-Length: ${json.length}`
-  socket.write(`POST /v2/models/held/infer HTTP/1.1\r\nHost: x\r\n${lengths}\r\n\r\n${json}`)
-  socket.write(values)
-  await expect.poll(() => held.offered.length, { timeout: 10_000 }).toBe(1)
-  held.release()
-  // Would wait for the answer to be read.
+  const { socket } = await answerUnread()
   await server.http.stop({ graceMs: 60_000 })
   socket.destroy()
 })
@@ -295,21 +291,34 @@ describe('a server that stops', () => {
     const { socket, received } = await dial()
     const body = JSON.stringify(request([1]))
     socket.write(head('/v2/models/held/infer', body) + body)
-    await expect.poll(() => held.offered.length).toBe(1)
+    await eventually(() => held.offered.length).toBe(1)
     const stopped = server.http.stop({ graceMs: 60_000 })
     await idleClosed
     await expect(fetch(`${server.url}/v2`)).rejects.toThrow()
     held.release()
     await stopped
-    await expect.poll(received).toContain('200 OK')
+    await eventually(received).toContain('200 OK')
     expect(received().toLowerCase()).toContain('connection: close')
+  })
+
+  test('lets who is still reading its answer read on', async () => {
+    await open()
+    const { socket, bytes } = await answerUnread()
+    const stopped = server.http.stop({ graceMs: 60_000 })
+    let received = 0
+    socket.on('data', (chunk) => {
+      received += chunk.length
+    })
+    await once(socket.resume(), 'close')
+    expect(received).toBeGreaterThan(bytes)
+    await stopped
   })
 
   test('tells who is left after the grace, and closes', async () => {
     await open()
     const held = holdModel(server.grpc.models, 'held')
     const call = server.post('/v2/models/held/infer', request([1]))
-    await expect.poll(() => held.offered.length).toBe(1)
+    await eventually(() => held.offered.length).toBe(1)
     await server.http.stop({ graceMs: 10 })
     expect(await call).toMatchObject({ status: 503, json: { reason: 'STOPPING' } })
     expect(held.offered[0]?.isCancelled).toBe(true)

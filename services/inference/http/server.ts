@@ -108,10 +108,9 @@ class InferenceHttpServer implements HttpServer {
 
   async #stop(graceMs: number): Promise<void> {
     if (!this.#server.listening) return
+    // What Node.js takes for idle has perhaps not sent all of its answer, and leaves out what never had a request.
+    this.#server.closeIdleConnections = () => this.#closeIdle(this.#sockets)
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
-    // Node.js closes those that have had a request, not those that never had one.
-    const busy = new Set([...this.#calls].map(({ socket }) => socket))
-    for (const socket of this.#sockets) if (!busy.has(socket)) socket.destroy()
     let last: NodeJS.Timeout | undefined
     const grace = setTimeout(() => {
       for (const call of this.#calls) call.cut()
@@ -120,6 +119,11 @@ class InferenceHttpServer implements HttpServer {
     await closed
     clearTimeout(grace)
     clearTimeout(last)
+  }
+
+  #closeIdle(sockets: Iterable<Socket>): void {
+    const busy = new Set([...this.#calls].map(({ socket }) => socket))
+    for (const socket of sockets) if (!busy.has(socket)) socket.destroySoon()
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -136,6 +140,7 @@ class InferenceHttpServer implements HttpServer {
       onClosed: () => {
         held.release()
         this.#calls.delete(call)
+        if (this.#stopped !== undefined) this.#closeIdle([call.socket])
       },
     })
     this.#calls.add(call)

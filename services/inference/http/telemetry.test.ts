@@ -3,7 +3,7 @@ import { attribute, createSpanRecorder, logger, SpanKind, startTelemetry } from 
 import { expect, test } from 'vitest'
 import { ModelTable } from '../model-table.ts'
 import { createObserver } from '../observer.ts'
-import { serveHttp } from './http-server.fixture.ts'
+import { eventually, serveHttp } from './http-server.fixture.ts'
 
 test('a call over HTTP is a span in the trace that its header names, with the prediction below it', async () => {
   const recorder = createSpanRecorder()
@@ -17,7 +17,7 @@ test('a call over HTTP is a span in the trace that its header names, with the pr
     const headers = { traceparent: `00-${traceId}-b7ad6b7169203331-01` }
     expect(await server.post('/v2/models/m/infer', { inputs }, headers)).toMatchObject({ status: 200 })
     const named = (name: string) => recorder.spans().find((span) => span.name === name)
-    await expect.poll(() => named('inference.predict')).toBeDefined()
+    await eventually(() => named('inference.predict')).toBeDefined()
     const call = named('inference.GRPCInferenceService/ModelInfer')
     expect(call).toMatchObject({
       kind: SpanKind.SERVER,
