@@ -12,7 +12,7 @@ import {
 import binding from '@duckdb/node-bindings'
 import { type Datatype, datatypeBytes } from '@slipway/onnx'
 import type { CallErrors } from './reader-protocol.ts'
-import type { OutputTensor } from './recipe.ts'
+import type { OutputTensor, Recipe } from './recipe.ts'
 
 const CHUNK_ROWS = 2048
 
@@ -37,13 +37,15 @@ export class AnswerTable {
   readonly #outputs: readonly OutputTensor[]
   readonly #appender: DuckDBAppender
   readonly #types: readonly DuckDBType[]
+  readonly #hasProblems: boolean
 
-  constructor(outputs: readonly OutputTensor[], appender: DuckDBAppender) {
+  constructor({ outputs, writesErrors }: Pick<Recipe, 'outputs' | 'writesErrors'>, appender: DuckDBAppender) {
     this.#outputs = outputs
+    this.#hasProblems = writesErrors
     this.#appender = appender
     this.#types = [
       ...outputs.map(({ datatype, width }) => ARRAY(elementTypes[datatype as Exclude<Datatype, 'BF16'>], width)),
-      VARCHAR,
+      ...(writesErrors ? [VARCHAR] : []),
     ]
   }
 
@@ -55,8 +57,7 @@ export class AnswerTable {
       const to = Math.min(rows, from + CHUNK_ROWS)
       const chunk = DuckDBDataChunk.create(this.#types, to - from)
       for (const [place, column] of columns.entries()) column.write(chunk, place, from, to, problems)
-      const texts = Array.from({ length: to - from }, (_, index) => problems.get(from + index) ?? null)
-      chunk.setColumnValues(columns.length, texts)
+      if (this.#hasProblems) writeProblems(chunk, columns.length, from, to, problems)
       this.#appender.appendDataChunk(chunk)
     }
   }
@@ -89,6 +90,23 @@ function readOutput(output: OutputTensor, bytes: Buffer, rows: number): OutputCo
       if (problems.size > 0) writeValidity(vector, from, to, problems)
     },
   }
+}
+
+function writeProblems(
+  chunk: DuckDBDataChunk,
+  place: number,
+  from: number,
+  to: number,
+  problems: ReadonlyMap<number, string>,
+): void {
+  if (problems.size > 0) {
+    const texts = Array.from({ length: to - from }, (_, index) => problems.get(from + index) ?? null)
+    chunk.setColumnValues(place, texts)
+    return
+  }
+  const vector = binding.data_chunk_get_vector(chunk.chunk, place)
+  binding.vector_ensure_validity_writable(vector)
+  binding.copy_data_to_vector_validity(vector, 0, new Uint8Array(CHUNK_ROWS / 8).buffer, 0, CHUNK_ROWS / 8)
 }
 
 function widened(bytes: Buffer): Buffer {

@@ -60,6 +60,28 @@ export interface PartSource {
   readonly newline?: '\n' | '\r\n'
 }
 
+/**
+ * Reads the tensors' columns of a part straight from Parquet, without a table between and without looking at what is wrong: one
+ * bad value and it fails. Undefined where only the careful way will do.
+ */
+export function directStatement(recipe: Recipe, source: PartSource): string | undefined {
+  if (recipe.format !== 'parquet') return undefined
+  const cells = recipe.inputs.flatMap((tensor) =>
+    tensor.columns.map(({ column, missing }) => {
+      const from = source.columns.find(({ name }) => name === column)?.type ?? ''
+      const type = sqlTypeOf(tensor.datatype)
+      const isSure =
+        from === type || (floats.has(tensor.datatype) && (integers.test(from) || from === 'DOUBLE' || from === 'FLOAT'))
+      if (tensor.isList || !isSure) return undefined
+      const value = from === type ? quoted(column) : `${quoted(column)}::${type}`
+      if (missing.kind === 'value') return `coalesce(${value}, ${standIn(missing.value)}::${type})`
+      return `case when ${quoted(column)} is null then error('missing') else ${value} end`
+    }),
+  )
+  if (cells.includes(undefined)) return undefined
+  return `select ${cells.join(', ')} from ${parquetRows(source)}`
+}
+
 /** Makes the table `src` of a part. */
 export function loadStatement(recipe: Recipe, source: PartSource): string {
   const { from, read, extra } = rowsOf(recipe, source)
@@ -83,31 +105,45 @@ export function loadStatement(recipe: Recipe, source: PartSource): string {
     }),
   )
   const error = checks.length === 0 ? 'null::varchar' : `case ${checks.join(' ')} end`
-  return `create table src as select ${[...keys, ...tensors, `${error} as ${ERROR_COLUMN}`].join(', ')} from ${from}`
+  return `create or replace table src as select ${[...keys, ...tensors, `${error} as ${ERROR_COLUMN}`].join(', ')} from ${from}`
 }
 
-/**
- * Writes the results of a part, in the order of its rows. Rows that have an error were not asked about: when there are
- * some, the answers are those of the others, in order.
- */
-export function copyStatement(recipe: Recipe, target: string, hasErrors: boolean): string {
-  const keys = recipe.keys.map(({ column }, index) => `k${index} as ${quoted(column)}`)
+/** Where the key columns of a part are when its answers are there. */
+export type Rows =
+  /** In the source, as they are; every row has an answer. */
+  | { readonly kind: 'source'; readonly source: PartSource }
+  /** In `src`; rows that have an error were not asked about: the answers are those of the others, in order. */
+  | { readonly kind: 'table'; readonly hasErrors: boolean }
+
+/** Writes the results of a part, in the order of its rows. */
+export function copyStatement(recipe: Recipe, target: string, rows: Rows): string {
+  const isTable = rows.kind === 'table'
+  const keys = recipe.keys.map(({ column }, index) => `${isTable ? `k${index}` : quoted(column)} as ${quoted(column)}`)
   const outputs = recipe.outputs.flatMap(({ columns }, place) =>
     columns.map(({ name, index }) => `o${place}[${index + 1}] as ${quoted(name)}`),
   )
-  const error = recipe.writesErrors ? [`coalesce(${ERROR_COLUMN}, problem) as ${ERROR_COLUMN}`] : []
+  const problem = isTable ? `coalesce(${ERROR_COLUMN}, problem)` : 'problem'
+  const error = recipe.writesErrors ? [`${problem} as ${ERROR_COLUMN}`] : []
   const selected = [...keys, ...outputs, ...error].join(', ')
-  const answered = `(select * from (select rowid as place from src where ${ERROR_COLUMN} is null) positional join answers)`
-  const rows = hasErrors
-    ? `(select *, rowid as place from src) left join ${answered} using (place) order by place`
-    : 'src positional join answers'
-  return `copy (select ${selected} from ${rows}) to ${literal(target)} (format parquet, compression zstd)`
+  return `copy (select ${selected} from ${joined(recipe, rows)}) to ${literal(target)} (format parquet, compression zstd)`
+}
+
+function joined({ keys }: Recipe, rows: Rows): string {
+  if (rows.kind === 'source') {
+    const columns = keys.map(({ column }) => quoted(column))
+    if (columns.length === 0) return 'answers'
+    return `(select ${columns.join(', ')} from ${parquetRows(rows.source)}) positional join answers`
+  }
+  if (!rows.hasErrors) return 'src positional join answers'
+  const asked = `(select rowid as place from src where ${ERROR_COLUMN} is null)`
+  const answered = `(select * from ${asked} positional join answers)`
+  return `(select *, rowid as place from src) left join ${answered} using (place) order by place`
 }
 
 /** Makes the table that takes the answers. */
-export function answersStatement({ outputs }: Recipe): string {
+export function answersStatement({ outputs, writesErrors }: Recipe): string {
   const columns = outputs.map(({ datatype, width }, place) => `o${place} ${sqlTypeOf(datatype)}[${width}]`)
-  return `create table answers (${[...columns, 'problem varchar'].join(', ')})`
+  return `create or replace table answers (${[...columns, ...(writesErrors ? ['problem varchar'] : [])].join(', ')})`
 }
 
 /** Reads the tensors' columns of the rows that have no error. */
@@ -125,12 +161,9 @@ export function describeStatement(format: 'parquet' | 'jsonl', path: string): st
 
 const csvDialect = `delim = ',', quote = '"', escape = '"', nullstr = ''`
 
-function rowsOf({ format, inputs, keys }: Recipe, { path, first, rows, columns, newline = '\n' }: PartSource) {
-  if (format === 'parquet') {
-    const range = `file_row_number >= ${first} and file_row_number < ${first + rows}`
-    const from = `read_parquet(${literal(path)}, file_row_number = true) where ${range}`
-    return { from, read: quoted, extra: [] }
-  }
+function rowsOf({ format, inputs, keys }: Recipe, source: PartSource) {
+  const { path, columns, newline = '\n' } = source
+  if (format === 'parquet') return { from: parquetRows(source), read: quoted, extra: [] }
   if (format === 'csv') {
     const types = columns.map(({ name }) => `${literal(name)}: 'VARCHAR'`).join(', ')
     const bad = `auto_detect = false, new_line = ${newline === '\n' ? `'\\n'` : `'\\r\\n'`}, null_padding = false, store_rejects = true, rejects_limit = 0`
@@ -146,6 +179,15 @@ function rowsOf({ format, inputs, keys }: Recipe, { path, first, rows, columns, 
   const from = `(select is_object, ${values} as v from (select line, ${isObject} as is_object from ${lines} where line is not null))`
   const read = (column: string): string => `v[${names.indexOf(column) + 1}]`
   return { from, read, extra: [check('not is_object', 'not a JSON object')] }
+}
+
+function parquetRows({ path, first, rows }: PartSource): string {
+  const range = `file_row_number >= ${first} and file_row_number < ${first + rows}`
+  return `read_parquet(${literal(path)}, file_row_number = true) where ${range}`
+}
+
+function standIn(value: number | null): string {
+  return literal(value === null ? 'nan' : String(value))
 }
 
 function check(condition: string, message: string): string {
@@ -171,8 +213,7 @@ function cell(tensor: InputTensor, { column, missing }: InputColumn, value: stri
     problems.push(check(`${value} is null`, `column ${column}: is missing`))
     return { expression: cast, problems }
   }
-  const fallback = missing.value === null ? `'nan'` : String(missing.value)
-  return { expression: `coalesce(${cast}, ${literal(fallback.replaceAll("'", ''))}::${type})`, problems }
+  return { expression: `coalesce(${cast}, ${standIn(missing.value)}::${type})`, problems }
 }
 
 function castOf(value: string, type: string, from: string): string {

@@ -4,11 +4,12 @@
  */
 import { Socket } from 'node:net'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import type { CallAnswer } from './calls.ts'
 import { cutInput, describe } from './cut-input.ts'
 import { encodeFrame, type Frame, FrameReader } from './frames.ts'
 import { InputError } from './input-error.ts'
 import type { FromReader, ReaderLimits, ReaderResults, ReaderTask, ToReader } from './reader-protocol.ts'
-import { type CallAnswer, inspectPart, writePart } from './write-part.ts'
+import { inspectPart, writePart } from './write-part.ts'
 
 const PARENT_DESCRIPTOR = 3
 

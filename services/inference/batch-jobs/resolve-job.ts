@@ -21,8 +21,9 @@ import type { Column } from './reader-protocol.ts'
 import { ERROR_COLUMN, type Format, type KeyColumn, type Recipe } from './recipe.ts'
 import { type Bindings, inputTensors, mapColumns, outputTensors } from './resolve-columns.ts'
 
-const DEFAULT_ROWS_PER_PART = 131_072
-const DEFAULT_ROWS_PER_CALL = 2048
+/** Two of the groups of rows that DuckDB writes. */
+const DEFAULT_ROWS_PER_PART = 245_760
+const DEFAULT_ROWS_PER_CALL = 8192
 
 /** Reads a version from the registry by its name or an alias; undefined where the server has no registry. */
 export type FindVersion = ((name: string) => Promise<ModelVersion>) | undefined

@@ -10,26 +10,21 @@ import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { AnswerTable } from './answer-table.ts'
-import { FIRST_CALL_ROWS, nextCallRows } from './call-size.ts'
+import { type AskRows, Calls } from './calls.ts'
 import { readCsvHeader } from './csv-header.ts'
 import { describe } from './cut-input.ts'
 import { InputError } from './input-error.ts'
-import { answersStatement, copyStatement, literal, loadStatement, tensorsStatement } from './part-query.ts'
-import type { CallErrors, ReaderLimits, ReaderTask, WrittenPart } from './reader-protocol.ts'
+import {
+  answersStatement,
+  copyStatement,
+  directStatement,
+  literal,
+  loadStatement,
+  type PartSource,
+  tensorsStatement,
+} from './part-query.ts'
+import type { Column, ReaderLimits, ReaderTask, WrittenPart } from './reader-protocol.ts'
 import { ERROR_COLUMN, type Part, type Recipe } from './recipe.ts'
-import { createTensorRows } from './tensor-columns.ts'
-
-const CHUNK_ROWS = 2048
-
-/** What came back for a call. */
-export interface CallAnswer {
-  readonly tensors: readonly Buffer[]
-  readonly errors: CallErrors
-  readonly elapsedMs: number
-}
-
-/** Asks for the answers to so many rows, of which the first is this one of the file. */
-export type AskRows = (inputs: readonly Buffer[], rows: number, first: number) => Promise<CallAnswer>
 
 type WriteTask = ReaderTask & { readonly kind: 'write' }
 
@@ -41,26 +36,48 @@ export async function writePart(
   ask: AskRows,
 ): Promise<WrittenPart> {
   const { recipe, part, source, target } = task
+  const columns = await describe(connection, recipe.format, source)
+  const where = { path: source, first: part.first, rows: part.rows, columns }
+  const predicting = { connection, recipe, part, source, limits, ask }
+  const direct = directStatement(recipe, where)
+  const rowsFailed =
+    (direct === undefined ? undefined : await writeDirectly(predicting, direct, where, target)) ??
+    (await writeCarefully(predicting, columns, target))
+  return { rows: part.rows, rowsFailed, ...(await seal(target)) }
+}
+
+/** Reads the rows as they are, and the keys once the answers are there; undefined when a row has something wrong. */
+async function writeDirectly(
+  predicting: Predicting,
+  direct: string,
+  source: PartSource,
+  target: string,
+): Promise<number | undefined> {
+  const { connection, recipe } = predicting
+  const failed = await predictRows(predicting, direct, predicting.part.rows)
+  if (failed === undefined) return undefined
+  await connection.run(copyStatement(recipe, target, { kind: 'source', source }))
+  return failed
+}
+
+/** Puts the rows into a table first, where each is looked at; returns how many of them failed. */
+async function writeCarefully(predicting: Predicting, columns: readonly Column[], target: string): Promise<number> {
+  const { connection, recipe, part, source, limits } = predicting
   const slice = recipe.format === 'parquet' ? undefined : join(limits.tempDirectory, `rows-${process.pid}.txt`)
   try {
-    const columns = await describe(connection, recipe.format, source)
     if (slice !== undefined) await copySlice(source, slice, part)
-    const path = slice ?? source
     const newline = recipe.format === 'csv' ? (await readCsvHeader(source)).newline : '\n'
-    const where = { path, first: part.first, rows: part.rows, columns, newline }
+    const where = { path: slice ?? source, first: part.first, rows: part.rows, columns, newline }
     await run(connection, loadStatement(recipe, where), source)
   } finally {
     if (slice !== undefined) await rm(slice, { force: true })
   }
   if (recipe.format === 'csv') await takeRejects(connection, recipe, part, source)
   const failed = await checkRows(connection, recipe, part, source)
-  await connection.run(answersStatement(recipe))
-  const answers = new AnswerTable(recipe.outputs, await connection.createAppender('answers'))
-  const failedCalls = await predictRows(connection, { recipe, part, answers, limits, ask })
-  answers.close()
-  await connection.run(copyStatement(recipe, target, failed > 0))
-  const { sizeBytes, digest } = await seal(target)
-  return { rows: part.rows, rowsFailed: failed + failedCalls, sizeBytes, digest }
+  const failedCalls = (await predictRows(predicting, tensorsStatement(recipe), undefined)) ?? 0
+  await connection.run(copyStatement(recipe, target, { kind: 'table', hasErrors: failed > 0 }))
+  await connection.run('drop table src')
+  return failed + failedCalls
 }
 
 /** What is known of a part that was written before. */
@@ -113,8 +130,7 @@ async function checkRows(connection: DuckDBConnection, recipe: Recipe, part: Par
   const counted = await connection.runAndReadAll(`select count(*), count(${ERROR_COLUMN}) from src`)
   const [rows, failed] = (counted.getRows()[0] ?? []).map(Number)
   if (rows !== part.rows) {
-    const message = `${source} has ${rows} rows from row ${part.first + 1} on where ${part.rows} were counted before`
-    throw new InputError(`${message}: it has changed`)
+    throw changed(source, part, rows ?? 0)
   }
   if (failed === undefined || failed === 0) return 0
   if (recipe.writesErrors) return failed
@@ -123,54 +139,52 @@ async function checkRows(connection: DuckDBConnection, recipe: Recipe, part: Par
   throw new InputError(`${source} row ${part.first + Number(row) + 1}: ${why}`)
 }
 
+function changed(source: string, { first, rows }: Part, found: number): InputError {
+  const message = `${source} has ${found} rows from row ${first + 1} on where ${rows} were counted before`
+  return new InputError(`${message}: it has changed`)
+}
+
 interface Predicting {
+  readonly connection: DuckDBConnection
   readonly recipe: Recipe
   readonly part: Part
-  readonly answers: AnswerTable
+  readonly source: string
   readonly limits: ReaderLimits
   readonly ask: AskRows
 }
 
-/** Sends all rows without an error as calls and takes the answers in order. Returns how many rows have none. */
-async function predictRows(connection: DuckDBConnection, options: Predicting): Promise<number> {
-  const { recipe, answers, limits, ask, part } = options
-  const tensors = recipe.inputs.map((tensor) => createTensorRows(tensor, recipe.rowsPerCall + CHUNK_ROWS))
-  const underWay: { readonly rows: number; readonly answer: Promise<CallAnswer> }[] = []
-  let callRows = Math.min(FIRST_CALL_ROWS, recipe.rowsPerCall)
-  let [waiting, sent, failed] = [0, 0, 0]
-  const settle = async (): Promise<void> => {
-    const [first] = underWay.splice(0, 1)
-    if (first === undefined) return
-    const answer = await first.answer
-    failed += answer.errors.length
-    callRows = nextCallRows(callRows, answer.elapsedMs, recipe.rowsPerCall)
-    answers.add(answer.tensors, first.rows, answer.errors)
-  }
-  const send = async (rows: number): Promise<void> => {
-    while (underWay.length >= limits.callsInFlight) await settle()
-    const inputs = tensors.map((tensor) => tensor.take(rows))
-    const answer = ask(inputs, rows, part.first + sent)
-    // It is awaited in its turn; until then a failure must not count as one that nobody handles.
-    answer.catch(() => undefined)
-    underWay.push({ rows, answer })
-    waiting -= rows
-    sent += rows
-  }
-  const result = await connection.stream(tensorsStatement(recipe))
-  for (;;) {
-    const chunk = await result.fetchChunk()
-    if (chunk === null || chunk.rowCount === 0) break
-    let column = 0
-    for (const [index, { columns }] of recipe.inputs.entries()) {
-      tensors[index]?.add(chunk, column, chunk.rowCount)
-      column += columns.length
+/**
+ * Sends the rows of a query as calls and puts the answers into the table `answers`, in order. Returns how many rows have none;
+ * undefined when the query fails and it was known how many rows it has to give.
+ */
+async function predictRows(
+  predicting: Predicting,
+  sql: string,
+  expected: number | undefined,
+): Promise<number | undefined> {
+  const { connection, recipe, part, source } = predicting
+  await connection.run(answersStatement(recipe))
+  const answers = new AnswerTable(recipe, await connection.createAppender('answers'))
+  const calls = new Calls(predicting, answers)
+  let rows = 0
+  try {
+    const result = await connection.stream(sql)
+    for (;;) {
+      const chunk = await result.fetchChunk().catch((error: unknown) => {
+        if (expected === undefined) throw error
+        return undefined
+      })
+      if (chunk === undefined) return undefined
+      if (chunk === null || chunk.rowCount === 0) break
+      rows += chunk.rowCount
+      await calls.add(chunk)
     }
-    waiting += chunk.rowCount
-    while (waiting >= callRows) await send(callRows)
+    await calls.end()
+  } finally {
+    answers.close()
   }
-  if (waiting > 0) await send(waiting)
-  while (underWay.length > 0) await settle()
-  return failed
+  if (expected !== undefined && rows !== expected) throw changed(source, part, rows)
+  return calls.failed
 }
 
 /** Makes a finished file durable. */

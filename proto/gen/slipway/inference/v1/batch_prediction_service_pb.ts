@@ -540,14 +540,15 @@ export type BatchOptions = Message<"slipway.inference.v1.BatchOptions"> & {
   outputs: string[];
 
   /**
-   * Rows of one part, 1 to 10,000,000; 0 means 131072.
+   * Rows of one part, 1 to 10,000,000; 0 means 245760.
    *
    * @generated from field: int32 rows_per_part = 3;
    */
   rowsPerPart: number;
 
   /**
-   * Rows of one run of the model, 1 to 65536; 0 means 2048.
+   * Most rows of one run of the model, 1 to 65536; 0 means 8192, or fewer where rows are wide; never more
+   * than the model answers in some tens of milliseconds.
    *
    * @generated from field: int32 rows_per_call = 4;
    */
