@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
-import { createClient } from '@slipway/rpc'
+import { type Client, createClient } from '@slipway/rpc'
 import { createServices, type RunningProcess } from './system.ts'
 
 /** Path of the unary method. */
@@ -40,24 +40,30 @@ export async function startInference<Name extends string>(
   }
 }
 
-async function register(address: string, name: string, chunk: Uint8Array) {
+async function register(address: string, name: string, model: Uint8Array) {
   const registry = createClient(RegistryService, { address })
+  await registry.createModel({ model: { name: `models/${name}` } })
+  const version = await registerVersion(registry, name, model)
+  registry.close()
+  return version
+}
+
+/** Registers one more version of a model. */
+export async function registerVersion(registry: Client<typeof RegistryService>, name: string, chunk: Uint8Array) {
   const digest = `sha256:${createHash('sha256').update(chunk).digest('hex')}`
   async function* upload() {
     for (let at = 0; at < chunk.length; at += CHUNK_BYTES) {
       const piece = chunk.subarray(at, at + CHUNK_BYTES)
-      yield at === 0 ? { uploadId, chunk: piece, digest } : { chunk: piece }
+      yield { uploadId, offset: BigInt(at), chunk: piece, digest: at + CHUNK_BYTES >= chunk.length ? digest : '' }
     }
   }
   const uploadId = randomUUID()
-  await registry.createModel({ model: { name: `models/${name}` } })
   await registry.uploadFile(upload())
   const version = await registry.createVersion({
     parent: `models/${name}`,
     requestId: randomUUID(),
     files: [{ path: 'model.onnx', sizeBytes: BigInt(chunk.length), digest }],
   })
-  registry.close()
   return { name: version.name, digest: version.digest }
 }
 

@@ -1,4 +1,5 @@
 /** One of Slipway's services in a process of a benchmark: `service.ts <name>`; says its address when it answers. */
+import { EventLoopWatch } from '@slipway/telemetry'
 import { answerParent } from '../processes.ts'
 
 interface Startable {
@@ -16,5 +17,6 @@ const load = services[process.argv[2] ?? '']
 if (load === undefined) throw new Error(`no service is called ${process.argv[2]}`)
 const { start } = await load()
 const { address } = await start(process.env)
-answerParent(async () => undefined)
+const watch = new EventLoopWatch()
+answerParent(async (message) => (message === 'event-loop' ? watch.take() : undefined))
 process.send?.(address)
