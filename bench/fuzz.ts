@@ -40,7 +40,7 @@ async function run({ seed, parameters }: BenchmarkOptions, progress: Progress): 
       address,
       malformed: requests,
       connections: 8,
-      callers: 8,
+      callers: 32,
       seed,
       onProgress(malformed) {
         if (malformed < next) return

@@ -24,6 +24,9 @@ import { createDescribingHandlers, createInferenceService } from './service.ts'
 import { Statistics } from './statistics.ts'
 import { ThreadBudget } from './thread-budget.ts'
 
+/** An answer may be as large as a request, and at least so large. */
+const MIN_MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+
 /** Starts the inference service; throws a ConfigError that names every setting that is wrong. */
 export async function start(env: Environment): Promise<RunningService & { readonly httpAddress: string }> {
   const config = loadConfig(env)
@@ -42,7 +45,11 @@ export async function start(env: Environment): Promise<RunningService & { readon
     statistics.onBatch(version, batch, result)
     observer.onBatch(version, batch, result)
   }
-  const run = { ...runOptions(config), ...observer, onBatch }
+  const onDeath: typeof observer.onDeath = (version, reason, isQuarantined) => {
+    observer.onDeath(version, reason, isQuarantined)
+    if (isQuarantined) models.changed(version.model, version.number)
+  }
+  const run = { ...runOptions(config), ...observer, onBatch, onDeath }
   const keepResponses = createResponseCache(config)
   const { wanted, source } = origin
   const hold: HoldVersion = (name, digest) => residency.hold(name, digest)
@@ -66,7 +73,10 @@ export async function start(env: Environment): Promise<RunningService & { readon
     identity: config.identity,
     isReady: () => isReady,
     repository: origin.repository(residency),
-    execution: { ...config, keepsResponses: config.maxCachedResponseBytes > 0 },
+    execution: {
+      ...config,
+      ofModel: (model) => ({ ...limitsFor(config, model), keepsResponses: isCached(config, model) }),
+    },
     statistics,
   })
   const rooms = await openRooms({ config, inference, models, run, source, tls: tls?.client })
@@ -82,7 +92,10 @@ export async function start(env: Environment): Promise<RunningService & { readon
     listen: config.listen,
     tls: tls?.server,
     behindMesh: config.insecureBehindMesh,
-    limits: { maxRequestBytes: config.maxRequestBytes },
+    limits: {
+      maxRequestBytes: config.maxRequestBytes,
+      maxResponseBytes: Math.max(config.maxRequestBytes, MIN_MAX_RESPONSE_BYTES),
+    },
     onError,
   })
   tellHealth(server, false)
@@ -115,6 +128,10 @@ export async function start(env: Environment): Promise<RunningService & { readon
       await telemetry.shutdown()
     },
   }
+}
+
+function isCached({ maxCachedResponseBytes, cachedModels }: InferenceConfig, model: string): boolean {
+  return maxCachedResponseBytes > 0 && (cachedModels?.has(model) ?? true)
 }
 
 /** The server as a whole is as healthy as its predictions. */

@@ -17,8 +17,14 @@ const MAX_BATCH_SIZE = 2 ** 31 - 1
 export interface ExecutionFacts {
   readonly maxBatchRows: number
   readonly executorsPerVersion: number
+  /** How long a batch is held back for more requests. */
+  readonly delayMs?: number | undefined
+  /** A batch of so many rows is not held back. */
+  readonly preferredBatchRows?: number | undefined
   /** True when answers are kept and given again. */
   readonly keepsResponses?: boolean
+  /** What is otherwise for a model. */
+  readonly ofModel?: (model: string) => Partial<Omit<ExecutionFacts, 'ofModel'>>
 }
 
 const dataTypes: Readonly<Record<Datatype, DataType>> = {
@@ -40,14 +46,15 @@ const dataTypes: Readonly<Record<Datatype, DataType>> = {
 
 /**
  * Answers `ModelConfig`. A model that takes rows has a `max_batch_size`, and `dims` without the dimension that counts
- * them; any other has 0 there and its shapes as `ModelMetadata` gives them. Throws as `ModelMetadata` does.
+ * them; any other has 0 there and its shapes as `ModelMetadata` gives them. Rejects as `ModelMetadata` does.
  */
-export function describeConfig(
+export async function describeConfig(
   models: ModelTable,
   { name, version }: ModelQuestion,
-  facts: ExecutionFacts,
-): MessageInitShape<typeof ModelConfigResponseSchema> {
-  const { signature, platform, number, digest, ensemble } = models.resolve(name, version)
+  server: ExecutionFacts,
+): Promise<MessageInitShape<typeof ModelConfigResponseSchema>> {
+  const { signature, platform, number, digest, ensemble } = await models.acquire(name, version)
+  const facts = { ...server, ...server.ofModel?.(name) }
   const { takesRows } = signature
   const versions = version === '' ? models.readyVersions(name) : [number]
   const dims = ({ shape }: TensorSpec) => shape.slice(takesRows ? 1 : 0).map(BigInt)
@@ -69,7 +76,7 @@ export function describeConfig(
         dims: dims(spec),
       })),
       instanceGroup: [{ name: `${name}_0`, count: facts.executorsPerVersion, kind: Kind.CPU }],
-      ...schedulingOf(takesRows, ensemble),
+      ...schedulingOf(takesRows, ensemble, facts),
       parameters: { slipway_digest: { stringValue: digest } },
       modelTransactionPolicy: { decoupled: false },
       responseCache: { enable: facts.keepsResponses ?? false },
@@ -78,12 +85,16 @@ export function describeConfig(
 }
 
 /** A graph of models has its steps; any other that takes rows is batched. */
-function schedulingOf(takesRows: boolean, ensemble: Servable['ensemble']) {
+function schedulingOf(takesRows: boolean, ensemble: Servable['ensemble'], facts: ExecutionFacts) {
   if (ensemble !== undefined) return { schedulingChoice: { case: 'ensembleScheduling' as const, value: ensemble } }
-  return takesRows ? { schedulingChoice: { case: 'dynamicBatching' as const, value: dynamicBatching } } : {}
+  return takesRows ? { schedulingChoice: { case: 'dynamicBatching' as const, value: dynamicBatching(facts) } } : {}
 }
 
-/** Requests are never held back, and each may say how long it waits. */
-const dynamicBatching = {
-  defaultQueuePolicy: { timeoutAction: TimeoutAction.REJECT, allowTimeoutOverride: true },
+/** Requests are not held back unless that is set, and each may say how long it waits. */
+function dynamicBatching({ delayMs = 0, preferredBatchRows }: ExecutionFacts) {
+  return {
+    maxQueueDelayMicroseconds: BigInt(Math.round(delayMs * 1000)),
+    preferredBatchSize: preferredBatchRows === undefined ? [] : [preferredBatchRows],
+    defaultQueuePolicy: { timeoutAction: TimeoutAction.REJECT, allowTimeoutOverride: true },
+  }
 }

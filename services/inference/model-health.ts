@@ -12,12 +12,11 @@ export class ModelHealth {
   constructor(models: ModelTable, health: RpcServer['health']) {
     this.#models = models
     this.#health = health
-    for (const { model, version } of models) this.refresh(model, version)
-    models.onChange((model, version) => this.refresh(model, version))
+    for (const { model, version } of models) this.#refresh(model, version)
+    models.onChange((model, version) => this.#refresh(model, version))
   }
 
-  /** Looks again at a model and one of its versions; the table does not tell of a version that was quarantined. */
-  refresh(model: string, version?: string): void {
+  #refresh(model: string, version: string | undefined): void {
     if (version !== undefined) {
       const state = this.#models.get(model, version)
       this.#tell(`${model}/${version}`, state !== undefined, this.#models.isReady(model, version))

@@ -52,12 +52,15 @@ export function describeServer({
   return { name, version, extensions: [...extensions] }
 }
 
-/** Answers `ModelMetadata`. Throws NOT_FOUND, UNAVAILABLE or why the version cannot be had. */
-export function describeModel(
+/**
+ * Answers `ModelMetadata`; a version that is loaded on demand is loaded for it. Rejects with NOT_FOUND, UNAVAILABLE or why the
+ * version cannot be had.
+ */
+export async function describeModel(
   models: ModelTable,
   { name, version }: ModelQuestion,
-): MessageInitShape<typeof ModelMetadataResponseSchema> {
-  const { signature, number, platform } = models.resolve(name, version)
+): Promise<MessageInitShape<typeof ModelMetadataResponseSchema>> {
+  const { signature, number, platform } = await models.acquire(name, version)
   return {
     name,
     versions: version === '' ? [...models.readyVersions(name)] : [number],

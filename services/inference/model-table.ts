@@ -124,11 +124,20 @@ export class ModelTable {
     }
   }
 
-  /** True when a version answers, '' standing for the default; unlike `resolve` it is no use of it. */
+  /**
+   * True when a version answers who asks for it, '' standing for the default: now, or once it is loaded again for that.
+   * Unlike `resolve` it is no use of the version.
+   */
   isReady(model: string, version: string): boolean {
     const entry = this.#models.get(model)
-    const state = entry?.versions.get(version === '' ? (entry.current?.number ?? '') : version)
-    return state?.kind === 'ready' && !state.served.isQuarantined
+    const number = version === '' ? (entry?.current?.number ?? this.defaultNumber(model)) : version
+    const state = number === undefined ? undefined : entry?.versions.get(number)
+    return state?.kind === 'ready' ? !state.served.isQuarantined : isLetGo(state)
+  }
+
+  /** Has the listeners hear of a version that changed by itself: it was quarantined. */
+  changed(model: string, version: string): void {
+    this.#tell(model, version)
   }
 
   #tell(model: string, version: string | undefined): void {

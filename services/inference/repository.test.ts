@@ -122,10 +122,10 @@ describe('health', () => {
     await served.close()
   })
 
-  test('a model whose default is quarantined is not serving once that is looked at', () => {
+  test('a model whose default is quarantined is not serving, one that is loaded again when it is asked for is', () => {
     const models = new ModelTable()
     const told = new Map<string, boolean | undefined>()
-    const follow = new ModelHealth(models, {
+    new ModelHealth(models, {
       set: (service, isServing) => void told.set(service, isServing),
       forget: (service) => void told.set(service, undefined),
     })
@@ -133,7 +133,13 @@ describe('health', () => {
     models.set('q', '1', { kind: 'ready', served: served as Servable, readyTimeMs: 0 })
     expect(Object.fromEntries(told)).toEqual({ q: true, 'q/1': true })
     served.isQuarantined = true
-    follow.refresh('q', '1')
+    models.changed('q', '1')
     expect(Object.fromEntries(told)).toEqual({ q: false, 'q/1': false })
+    models.set('q', '1', { kind: 'unloaded', unloadedTimeMs: 0 })
+    expect(Object.fromEntries(told)).toEqual({ q: true, 'q/1': true })
+    models.set('q', '1', { kind: 'loading' })
+    expect(Object.fromEntries(told)).toEqual({ q: false, 'q/1': false })
+    models.set('q', '1', undefined)
+    expect(Object.fromEntries(told)).toEqual({ q: undefined, 'q/1': undefined })
   })
 })

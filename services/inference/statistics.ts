@@ -1,7 +1,8 @@
 /**
- * What happened to the requests of each version since it became ready, as `ModelStatistics` tells it.
+ * What happened to the requests of each version, as `ModelStatistics` tells it.
  *
- * 1. A version is counted from the turn in which it is ready until it is off the table; what it did to warm up is not.
+ * 1. A version is counted from the turn in which it is first ready until it is off the table; what it did to warm up is not.
+ *    One that is let go for a while and loaded again goes on where it was: counts only ever grow.
  * 2. Requests are counted once, when they are answered or failed; stages and batches when a batch was answered. Nothing is
  *    allocated for either.
  */
@@ -99,7 +100,7 @@ class BatchStages {
 /** See the top of this file. */
 export class Statistics {
   readonly #models: ModelTable
-  readonly #versions = new Map<string, { readonly served: Servable; readonly counted: VersionStatistics }>()
+  readonly #versions = new Map<string, CountedVersion>()
 
   constructor(models: ModelTable) {
     this.#models = models
@@ -121,30 +122,42 @@ export class Statistics {
   describe({ name, version }: ModelQuestion): MessageInitShape<typeof ModelStatisticsResponseSchema> {
     if (name === '' && version !== '') throw refusal.unknownModel(name)
     const wanted = [...this.#versions.values()].filter(
-      ({ served }) => (name === '' || served.model === name) && (version === '' || served.number === version),
+      ({ model, number }) => (name === '' || model === name) && (version === '' || number === version),
     )
     // Nothing to tell of a model that was named: the table knows why.
     if (wanted.length === 0 && name !== '') this.#models.resolve(name, version)
-    const modelStats = wanted.map(({ served, counted }) => describeVersion(served, counted))
+    const modelStats = wanted.map(describeVersion)
     return { modelStats: modelStats.sort(byModelAndNumber) }
   }
 
   #follow(model: string, version: string): void {
     const state = this.#models.get(model, version)
     const name = `models/${model}/versions/${version}`
-    if (state?.kind === 'ready') {
-      if (this.#versions.get(name)?.served === state.served) return
-      this.#versions.set(name, { served: state.served, counted: new VersionStatistics() })
-    } else if (state?.kind !== 'unloading') this.#versions.delete(name)
+    const known = this.#versions.get(name)
+    if (state === undefined) this.#versions.delete(name)
+    else if (state.kind === 'ready') {
+      const { served } = state
+      const counted = known?.digest === served.digest ? known.counted : new VersionStatistics()
+      this.#versions.set(name, { model, number: version, digest: served.digest, counted, served })
+    } else if (known !== undefined && state.kind !== 'unloading') known.served = undefined
   }
 }
 
-function describeVersion(served: Servable, counted: VersionStatistics) {
-  const { cacheHits = 0, cacheMisses = 0 } = served.counts
-  const { memoryBytes } = served
+interface CountedVersion {
+  readonly model: string
+  readonly number: string
+  readonly digest: string
+  readonly counted: VersionStatistics
+  /** What answers; undefined while it is let go. */
+  served: Servable | undefined
+}
+
+function describeVersion({ model, number, counted, served }: CountedVersion) {
+  const { cacheHits = 0, cacheMisses = 0 } = served?.counts ?? {}
+  const memoryBytes = served?.memoryBytes
   return {
-    name: served.model,
-    version: served.number,
+    name: model,
+    version: number,
     lastInference: BigInt(Math.floor(counted.lastInferenceMs)),
     // What runs no batches of its own, a pipeline, is counted by its answers.
     inferenceCount: BigInt(counted.executions > 0 ? counted.rows : counted.success.count),

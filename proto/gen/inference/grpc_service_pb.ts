@@ -790,7 +790,7 @@ export const ModelStatisticsRequestSchema: GenMessage<ModelStatisticsRequest> = 
  */
 export type ModelStatisticsResponse = Message<"inference.ModelStatisticsResponse"> & {
   /**
-   * The versions that are ready.
+   * The versions that are ready, or are loaded again when they are asked for.
    *
    * @generated from field: repeated inference.ModelStatistics model_stats = 1;
    */
@@ -1037,7 +1037,7 @@ export const MemoryUsageSchema: GenMessage<MemoryUsage> = /*@__PURE__*/
   messageDesc(file_inference_grpc_service, 23);
 
 /**
- * What happened to the requests of one version since it was loaded.
+ * What happened to the requests of one version since it was first loaded.
  *
  * @generated from message inference.ModelStatistics
  */
