@@ -13,7 +13,7 @@ test('while inference takes long to answer at most one more look waits', async (
     deployment: { reload: async () => [] },
     log: logger('test'),
   })
-  watch.start({ set: () => undefined })
+  watch.start({ set: () => undefined, forget: () => undefined })
   await vi.advanceTimersByTimeAsync(60_000)
   expect(asked).toHaveLength(1)
   for (let answered = 0; answered < asked.length; answered++) {

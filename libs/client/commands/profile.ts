@@ -89,7 +89,7 @@ function describe(name: string, { machine, load, points, recommended }: ServingP
     numberText(point.p50Ms),
     numberText(point.p99Ms),
     bytesText(Number(point.memoryBytes)),
-    numberText(point.cpuMicrosPerRow),
+    `${numberText(point.cpuMicrosPerRow)} µs`,
     numberText(point.meanBatchRows),
     point.pareto ? '*' : '',
   ])
@@ -102,7 +102,7 @@ function describe(name: string, { machine, load, points, recommended }: ServingP
     'p50 ms',
     'p99 ms',
     'memory',
-    'CPU µs/row',
+    'CPU/row',
     'rows/batch',
     '',
   ]

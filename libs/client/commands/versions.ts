@@ -13,6 +13,7 @@ import {
   ModelVersionSchema,
 } from '@slipway/proto/slipway/registry/v1/model'
 import { CreateVersionRequestSchema } from '@slipway/proto/slipway/registry/v1/registry_service'
+import type { ServingProfile } from '@slipway/proto/slipway/registry/v1/serving_profile'
 import { UsageError } from '../command.ts'
 import { runGate as judge } from '../gate.ts'
 import { allPages, type Command, type Invocation, show, showList, showMessage } from '../invocation.ts'
@@ -199,6 +200,14 @@ function describeReport(terminal: Terminal, report: GateReport): string {
   ].join('')
 }
 
+/** What a profile recommends, in a few words. */
+function bestSetting({ recommended, time, machine }: ServingProfile): string | undefined {
+  if (recommended === undefined) return undefined
+  const { executors, intraOpThreads, maxBatchRows } = recommended
+  const setting = `${executors} executors, ${intraOpThreads} threads, ${maxBatchRows} rows a batch`
+  return `${setting} (profiled ${momentText(time)} on ${machine})`
+}
+
 function describeVersion(found: ModelVersion): string {
   const { lineage, signature } = found
   const tensors = (specs: readonly { name: string; datatype: string; shape: bigint[] }[] = []) =>
@@ -224,6 +233,7 @@ function describeVersion(found: ModelVersion): string {
         .map(([name, value]) => `${name} ${numberText(value)}`)
         .join(', '),
     ],
+    ['runs best', found.servingProfile && bestSetting(found.servingProfile)],
     ['created', `${momentText(found.createTime)} by ${found.creator || 'unknown'}`],
   ])
 }
