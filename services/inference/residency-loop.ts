@@ -1,19 +1,19 @@
 /**
- * Carries out what `residency.ts` decides: loads versions, lets them go, and tells the table who answers.
+ * Has done what `residency.ts` decides, and takes in what is asked of it.
  *
- * 1. A version is put into the table as ready after it was verified, started and warmed up; it is taken out before it is drained.
- * 2. One load of a version at a time; everybody who asks for it waits for that one, and is told how it ended.
- * 3. A version that is asked for is kept as such before its caller is told that it is ready.
- * 4. A version that was let go while it is wanted stays on the table, and is loaded for the first caller who asks.
+ * 1. A version that is asked for is kept as such before its caller is told that it is ready.
+ * 2. A version that was let go while it is wanted stays on the table, and is loaded for the first caller who asks.
+ * 3. A load that has failed is tried again after a while, not at each call.
  */
-import { Failure } from '@slipway/rpc'
+import type { Failure } from '@slipway/rpc'
 import { LoadWaiters } from './load-waiters.ts'
 import { type ModelSource, splitVersionName, versionName } from './model-source.ts'
 import type { ModelTable } from './model-table.ts'
 import { refusal } from './refusals.ts'
 import { nextAction, type ResidencyAction, type ResidencyPolicy, retryDueMs } from './residency.ts'
-import { type LoadRecord, takeSnapshot } from './residency-snapshot.ts'
+import { takeSnapshot } from './residency-snapshot.ts'
 import type { Servable } from './servable.ts'
+import { VersionHands } from './version-hands.ts'
 import type { AskedBy, WantedVersions } from './wanted-versions.ts'
 
 /** What the loop needs from around it. */
@@ -50,10 +50,7 @@ export class Residency {
   readonly #options: ResidencyOptions
   readonly #waiters: LoadWaiters
   readonly #holds = new Map<string, number>()
-  /** Loads and questions for a size that are on their way. */
-  readonly #loads = new Map<string, Promise<void>>()
-  readonly #drains = new Set<Promise<void>>()
-  readonly #records = new Map<string, LoadRecord>()
+  readonly #hands: VersionHands
   #timer: NodeJS.Timeout | undefined
   #isPlanned = false
   #isStopped = false
@@ -62,7 +59,13 @@ export class Residency {
     const { models, wanted, maxWaiters } = options
     this.#options = options
     this.#waiters = new LoadWaiters(maxWaiters)
-    for (const name of wanted.unloaded) this.#setUnloaded(name)
+    this.#hands = new VersionHands({
+      ...options,
+      waiters: this.#waiters,
+      isWanted: (name) => this.#isWanted(name),
+      onChange: () => this.consider(),
+    })
+    for (const name of wanted.unloaded) this.#hands.setUnloaded(name)
     models.loadMissingWith((model, number) => this.#demand(model, number))
   }
 
@@ -89,7 +92,7 @@ export class Residency {
     for (const [model, number] of defaults) models.setDefault(model, number)
     for (const { model, version, state } of [...models]) {
       const name = versionName(model, version)
-      if ((state.kind === 'unloaded' || state.kind === 'failed') && !this.#isWanted(name)) this.#forget(name)
+      if ((state.kind === 'unloaded' || state.kind === 'failed') && !this.#isWanted(name)) this.#hands.forget(name)
     }
     this.consider()
   }
@@ -148,8 +151,8 @@ export class Residency {
     if (this.#holds.has(name)) throw refusal.held(name)
     wanted.setAsked(name, undefined)
     await wanted.flush()
-    await this.#loads.get(name)
-    await this.#unload(name, 'asked')
+    await this.#hands.loads.get(name)
+    await this.#hands.unload(name, 'asked')
   }
 
   /** Lets all versions of a model go. */
@@ -163,17 +166,16 @@ export class Residency {
   async reload(name: string): Promise<void> {
     const { models } = this.#options
     const { model, number } = splitVersionName(name)
-    this.#records.delete(name)
-    if (models.get(model, number)?.kind === 'ready' && !this.#holds.has(name))
-      await this.#track(name, this.#start(name))
+    this.#hands.records.delete(name)
+    if (models.get(model, number)?.kind === 'ready' && !this.#holds.has(name)) await this.#hands.load(name)
     this.consider()
   }
 
   /** Resolves when no load is on its way: what should be served is, or has failed. */
   async settled(): Promise<void> {
     this.#act()
-    while (this.#loads.size > 0) {
-      await Promise.allSettled([...this.#loads.values()])
+    while (this.#hands.loads.size > 0) {
+      await Promise.all([...this.#hands.loads.values()])
       this.#act()
     }
   }
@@ -184,10 +186,10 @@ export class Residency {
     this.#isStopped = true
     clearTimeout(this.#timer)
     this.#waiters.failAll(refusal.stopping())
-    await Promise.allSettled([...this.#loads.values()])
+    await Promise.all([...this.#hands.loads.values()])
     const ready = [...models].filter(({ state }) => state.kind === 'ready')
-    for (const { model, version } of ready) this.#drains.add(this.#unload(versionName(model, version), 'stopping'))
-    await Promise.allSettled([...this.#drains])
+    for (const { model, version } of ready) void this.#hands.unload(versionName(model, version), 'stopping')
+    await this.#hands.drained()
     await wanted.flush()
   }
 
@@ -199,7 +201,7 @@ export class Residency {
     const name = versionName(model, number)
     const state = models.get(model, number)
     if (state?.kind === 'ready' || !(this.#isWanted(name) || state?.kind === 'loading')) return undefined
-    const record = this.#records.get(name)
+    const record = this.#hands.records.get(name)
     const isTooSoon = record !== undefined && retryDueMs(record.failures, record.failedMs, policy) > Date.now()
     if (state?.kind === 'failed' && isTooSoon) return undefined
     this.consider()
@@ -215,7 +217,7 @@ export class Residency {
       return found.served
     }
     if (this.#isStopped) throw refusal.stopping()
-    const record = this.#records.get(name)
+    const record = this.#hands.records.get(name)
     if (record !== undefined) record.failedMs = Number.NEGATIVE_INFINITY
     this.consider()
     return await this.#waiters.wait(name, Date.now())
@@ -232,10 +234,9 @@ export class Residency {
   }
 
   #act(): void {
-    const { policy } = this.#options
-    const view = { ...this.#options, waiters: this.#waiters, holds: this.#holds, records: this.#records }
+    const view = { ...this.#options, waiters: this.#waiters, holds: this.#holds, records: this.#hands.records }
     for (;;) {
-      const action = nextAction(takeSnapshot(view), Date.now(), policy)
+      const action = nextAction(takeSnapshot(view), Date.now(), this.#options.policy)
       if (action.kind !== 'wait') {
         this.#carryOut(action)
         continue
@@ -249,129 +250,25 @@ export class Residency {
 
   #carryOut(action: Exclude<ResidencyAction, { kind: 'wait' }>): void {
     const { name } = action
-    const { model, number } = splitVersionName(name)
     switch (action.kind) {
       case 'measure':
-        this.#options.models.set(model, number, { kind: 'loading', isMeasured: false })
-        void this.#track(name, this.#measure(name))
+        void this.#hands.measure(name)
         return
       case 'load':
-        void this.#track(name, this.#start(name))
+        void this.#hands.load(name)
         return
       case 'defer':
-        this.#options.wanted.setUnloaded(name, true)
-        this.#setUnloaded(name)
+        this.#hands.setUnloaded(name)
         return
       case 'refuse':
-        this.#failed(name, refusal.outOfMemory(name, action.neededBytes, this.#options.policy.maxMemoryBytes))
+        this.#hands.fail(name, refusal.outOfMemory(name, action.neededBytes, this.#options.policy.maxMemoryBytes))
         return
       case 'forget':
         this.#options.wanted.setAsked(name, undefined)
-        this.#forget(name)
+        this.#hands.forget(name)
         return
-      case 'unload': {
-        const drain = this.#unload(name, action.reason).finally(() => this.#drains.delete(drain))
-        this.#drains.add(drain)
-      }
+      case 'unload':
+        void this.#hands.unload(name, action.reason)
     }
   }
-
-  #track(name: string, load: Promise<void>): Promise<void> {
-    const tracked = load.finally(() => {
-      this.#loads.delete(name)
-      this.consider()
-    })
-    this.#loads.set(name, tracked)
-    return tracked
-  }
-
-  async #measure(name: string): Promise<void> {
-    const { model, number } = splitVersionName(name)
-    try {
-      await this.#options.source.files(name)
-      this.#options.models.set(model, number, undefined)
-    } catch (error) {
-      this.#failed(name, asLoadFailure(name, error))
-    }
-  }
-
-  /** Never rejects: who waits for the version is told. */
-  async #start(name: string): Promise<void> {
-    const { start, models, wanted, onLoaded, onError } = this.#options
-    const { model, number } = splitVersionName(name)
-    const begunMs = Date.now()
-    const before = models.get(model, number)
-    if (before?.kind !== 'ready') models.set(model, number, { kind: 'loading', isAgain: before?.kind === 'unloaded' })
-    let served: Servable
-    try {
-      served = await start(name)
-    } catch (error) {
-      this.#failed(name, asLoadFailure(name, error))
-      return
-    }
-    this.#records.set(name, { failures: 0, failedMs: 0, memoryBytes: served.memoryBytes })
-    models.set(model, number, { kind: 'ready', served, readyTimeMs: Date.now() })
-    wanted.setUnloaded(name, false)
-    onLoaded?.(served, Date.now() - begunMs)
-    this.#waiters.settle(name, served)
-    await wanted.flush().catch((error: unknown) => onError?.(error))
-    if (before?.kind === 'ready') await before.served.drain().catch((error: unknown) => onError?.(error))
-  }
-
-  #failed(name: string, failure: Failure): void {
-    const { models, onLoadFailed } = this.#options
-    const { model, number } = splitVersionName(name)
-    const record = this.#records.get(name)
-    const failures = (record?.failures ?? 0) + 1
-    this.#records.set(name, { failures, failedMs: Date.now(), memoryBytes: record?.memoryBytes })
-    if (models.get(model, number)?.kind !== 'ready') models.set(model, number, { kind: 'failed', failure })
-    onLoadFailed?.(name, failure)
-    this.#waiters.fail(name, failure)
-  }
-
-  #setUnloaded(name: string): void {
-    const { models } = this.#options
-    const { model, number } = splitVersionName(name)
-    models.set(model, number, { kind: 'unloaded', unloadedTimeMs: Date.now() })
-  }
-
-  #forget(name: string): void {
-    const { models, wanted } = this.#options
-    const { model, number } = splitVersionName(name)
-    models.set(model, number, undefined)
-    wanted.setUnloaded(name, false)
-    this.#records.delete(name)
-    this.#waiters.fail(name, refusal.unknownVersion(model, number))
-  }
-
-  async #unload(name: string, reason: string): Promise<void> {
-    const { models, wanted, onUnloaded, onError } = this.#options
-    const { model, number } = splitVersionName(name)
-    const found = models.get(model, number)
-    if (found?.kind === 'failed' || found?.kind === 'unloaded') this.#forget(name)
-    if (found?.kind !== 'ready') return
-    models.set(model, number, { kind: 'unloading', served: found.served })
-    try {
-      await found.served.drain()
-    } catch (error) {
-      onError?.(error)
-    }
-    const now = models.get(model, number)
-    if (now?.kind === 'unloading' && now.served === found.served) {
-      const comesBack = (reason === 'idle' || reason === 'memory') && this.#isWanted(name)
-      if (comesBack) this.#setUnloaded(name)
-      else this.#forget(name)
-      wanted.setUnloaded(name, comesBack)
-    }
-    wanted.prune((version) => this.#isWanted(version))
-    await wanted.flush().catch((error: unknown) => onError?.(error))
-    onUnloaded?.(name, reason)
-    this.consider()
-  }
-}
-
-function asLoadFailure(name: string, error: unknown): Failure {
-  const { model, number } = splitVersionName(name)
-  if (error instanceof Failure) return error
-  return refusal.loadFailed(model, number, error instanceof Error ? error.message : String(error), error)
 }

@@ -211,7 +211,8 @@ function mayGiveWay(other: VersionSnapshot, version: VersionSnapshot, view: View
 
 /** True for a version that goes when the other one, to which its model's alias points now, is ready. */
 function isPredecessor(other: VersionSnapshot, version: VersionSnapshot): boolean {
-  return other.state === 'ready' && other.model === version.model && isAliased(version) && !isAliased(other)
+  const isOther = other.state === 'ready' && !other.isHeld && other.model === version.model
+  return isOther && isAliased(version) && !isAliased(other)
 }
 
 function worth({ wantedBy }: VersionSnapshot): number {
