@@ -23,6 +23,16 @@ export interface Config extends ServiceSettings {
   readonly loadTimeoutMs: number
   /** Whether a version needs a passed gate to get traffic. */
   readonly requireGate: boolean
+  /** How long a logged prediction waits for its attributions. */
+  readonly explainTimeoutMs: number
+  /** Most explanations under way. */
+  readonly explainMaxInFlight: number
+  /** Most logged predictions that wait to be explained. */
+  readonly explainMaxWaiting: number
+  /** Most bytes of them. */
+  readonly explainMaxWaitingBytes: number
+  /** Most rows that the model answers to explain one. */
+  readonly explainMaxEvaluations: number
   /** Most bytes of prediction logs on disk while the bus is away. */
   readonly spoolMaxBytes: number
   /** Most log records in memory. */
@@ -46,6 +56,7 @@ export function loadConfig(env: Environment): Config {
       featureStoreAddress: target('FEATURE_STORE', 7402, 'Address of the feature store'),
       inferenceAddress: target('INFERENCE', 7403, 'Address of inference'),
       ...readTraffic(read),
+      ...readExplaining(read),
       spoolMaxBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_SPOOL_MAX_BYTES', {
         doc: 'Most bytes of prediction logs on disk while the bus is away',
         default: '256MiB',
@@ -119,6 +130,38 @@ function readTraffic(
     requireGate: read.boolean('SLIPWAY_TRAFFIC_ROUTER_REQUIRE_GATE', {
       doc: 'Whether a version needs a passed gate to get traffic',
       default: true,
+    }),
+  }
+}
+
+/** How logged predictions are explained. */
+function readExplaining(read: SettingsReader) {
+  return {
+    explainTimeoutMs: read.durationMs('SLIPWAY_TRAFFIC_ROUTER_EXPLAIN_TIMEOUT', {
+      doc: 'How long a logged prediction waits for its attributions before it is logged without',
+      default: '10s',
+    }),
+    explainMaxInFlight: read.integer('SLIPWAY_TRAFFIC_ROUTER_EXPLAIN_MAX_IN_FLIGHT', {
+      doc: 'Most explanations under way at once',
+      default: 2,
+      min: 1,
+      max: 64,
+    }),
+    explainMaxWaiting: read.integer('SLIPWAY_TRAFFIC_ROUTER_EXPLAIN_MAX_WAITING', {
+      doc: 'Most logged predictions that wait to be explained',
+      default: 1000,
+      min: 1,
+      max: 100_000,
+    }),
+    explainMaxWaitingBytes: read.bytes('SLIPWAY_TRAFFIC_ROUTER_EXPLAIN_MAX_WAITING_BYTES', {
+      doc: 'Most bytes of logged predictions that wait to be explained',
+      default: '64MiB',
+    }),
+    explainMaxEvaluations: read.integer('SLIPWAY_TRAFFIC_ROUTER_EXPLAIN_MAX_EVALUATIONS', {
+      doc: 'Most rows that the model answers to explain one',
+      default: 16_384,
+      min: 4,
+      max: 4_194_304,
     }),
   }
 }

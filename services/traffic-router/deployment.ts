@@ -30,7 +30,7 @@ export interface DeploymentOptions {
 
 /** The fields of an endpoint that its owner sets. */
 export type EndpointEdit = Partial<
-  Pick<Endpoint, 'description' | 'labels' | 'predictionSamplingRate' | 'requestSamplingRate'>
+  Pick<Endpoint, 'description' | 'labels' | 'predictionSamplingRate' | 'requestSamplingRate' | 'explainSamplingRate'>
 > & { readonly variants?: readonly Variant[] }
 
 /** Most endpoints of one router. */
@@ -69,6 +69,7 @@ export class Deployment {
       salt: endpoint.salt === '' ? endpoint.name : endpoint.salt,
       predictionSamplingRate: endpoint.predictionSamplingRate ?? 1,
       requestSamplingRate: endpoint.requestSamplingRate ?? 0,
+      explainSamplingRate: endpoint.explainSamplingRate ?? 0,
       variants: allocated(endpoint.variants, [], versions),
       revision: 1n,
       etag: etagOf(1n, now),

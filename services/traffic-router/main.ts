@@ -7,9 +7,11 @@ import { createServer, implement, readTlsFiles } from '@slipway/rpc'
 import { openBus, type RunningService, runAsProcess } from '@slipway/service'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { AliasFollower } from './alias-follower.ts'
+import { Attributions } from './attributions.ts'
 import { loadConfig } from './config.ts'
 import { Deployment } from './deployment.ts'
 import { openEndpointStore } from './endpoint-store.ts'
+import { ExplainingLog } from './explanation.ts'
 import { InferenceWatch } from './inference-watch.ts'
 import { Observer } from './observer.ts'
 import { createOipService } from './oip-service.ts'
@@ -47,13 +49,28 @@ export async function start(env: Environment): Promise<RunningService> {
   const follower = new AliasFollower({ registry, deployment, store, table, log })
   const draining = new AbortController()
   const predictions = new PredictionLog((record) => spool.offer(record))
+  const attributions = new Attributions(
+    {
+      timeoutMs: config.explainTimeoutMs,
+      maxInFlight: config.explainMaxInFlight,
+      maxWaiting: config.explainMaxWaiting,
+      maxWaitingBytes: config.explainMaxWaitingBytes,
+    },
+    log,
+  )
+  const explaining = new ExplainingLog({
+    log: predictions,
+    attributions,
+    ask: upstreams.explain,
+    maxEvaluations: config.explainMaxEvaluations,
+  })
   const observer = new Observer()
   const { defaultTimeoutMs } = config
   const inference = new InferenceWatch({ client: upstreams.inference, deployment, log })
   const server = createServer({
     implementations: [
-      ...createPredictionService({ table, features, pool, log: predictions, outbox, observer, defaultTimeoutMs }),
-      ...createOipService({ table, pool, inference, log: predictions, observer, defaultTimeoutMs }),
+      ...createPredictionService({ table, features, pool, log: explaining, outbox, observer, defaultTimeoutMs }),
+      ...createOipService({ table, pool, inference, log: predictions, explaining, observer, defaultTimeoutMs }),
       implement(RoutingService, createRoutingService({ deployment, table, draining: draining.signal })),
     ],
     listen: config.listen,
@@ -73,6 +90,7 @@ export async function start(env: Environment): Promise<RunningService> {
       draining.abort()
       await Promise.all([follower.stop(), inference.stop()])
       await server.drain({ graceMs: config.drainGraceMs })
+      attributions.close()
       predictions.flush()
       await spool.close()
       await outbox.close()

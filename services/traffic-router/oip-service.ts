@@ -18,6 +18,7 @@ import {
   implementRawUnary,
   type RawStream,
 } from '@slipway/rpc'
+import type { ExplainingLog } from './explanation.ts'
 import type { InferencePool } from './inference-pool.ts'
 import { MAX_ECHOED_CHARACTERS, MAX_STREAM_IN_FLIGHT } from './limits.ts'
 import type { Observer } from './observer.ts'
@@ -41,7 +42,8 @@ export interface OipServiceOptions {
   readonly table: RoutingTable
   readonly pool: Pick<InferencePool, 'nextId' | 'send'>
   readonly inference: { readonly isReady: boolean }
-  readonly log: PredictionLog
+  readonly log: Pick<PredictionLog, 'request'>
+  readonly explaining: Pick<ExplainingLog, 'rows'>
   readonly observer: Observer
   /** How long a call without a deadline may take. */
   readonly defaultTimeoutMs: number
@@ -171,7 +173,7 @@ function forward(options: OipServiceOptions, request: Buffer, caller: Caller): v
         options.observer.answered(variant, endpoint, startedMs)
         options.observer.ended(trace, choice)
       } else fail(failure)
-      logAnswer(options.log, {
+      logAnswer(options, {
         ...choice,
         requestTimeMicros,
         totalMicros: Math.round((performance.now() - startedMs) * 1_000),
@@ -193,9 +195,9 @@ function deadlineOf(callerMs: number, timeoutMicros: number, defaultTimeoutMs: n
 }
 
 /** Logs what was answered, as far as it is sampled. */
-function logAnswer(log: PredictionLog, answered: AnsweredRequest): void {
+function logAnswer({ log, explaining }: OipServiceOptions, answered: AnsweredRequest): void {
   const { endpoint, predictionId } = answered
-  if (answered.code === Code.OK && isSampled(predictionId, endpoint.predictionSamplingRate)) log.rows(answered)
+  if (answered.code === Code.OK) explaining.rows(answered)
   if (isSampled(predictionId, endpoint.requestSamplingRate)) log.request(answered)
 }
 

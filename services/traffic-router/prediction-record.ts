@@ -2,6 +2,7 @@
 import { cloudEventHeader, type EventRecord, protobufContentType, topics } from '@slipway/events'
 import { FeatureType } from '@slipway/proto/slipway/registry/v1/model'
 import { Failure } from '@slipway/rpc'
+import type { Attribution } from './attributions.ts'
 import { readFeatureRows } from './oip-features.ts'
 import type { Plan } from './plan.ts'
 import { PRESENT } from './predict-message.ts'
@@ -38,6 +39,8 @@ export interface AnsweredPrediction {
   readonly stages: StageMicros
   /** Trace context of the prediction. */
   readonly headers: Readonly<Record<string, string>> | undefined
+  /** What moved the first output, where that was asked. */
+  readonly attribution?: Attribution
 }
 
 /** One request in the Open Inference Protocol, with its answer or its failure. */
@@ -54,6 +57,8 @@ export interface AnsweredRequest {
   readonly response: Buffer
   readonly code: number
   readonly headers: Readonly<Record<string, string>> | undefined
+  /** What moved the first output of each row, where that was asked. */
+  readonly attributions?: readonly Attribution[]
 }
 
 const writer = new FieldWriter()
@@ -84,6 +89,7 @@ export function predictionRecord(answered: AnsweredPrediction): EventRecord {
   writer.integer(3, stages.assemble)
   writer.integer(4, stages.inference)
   writer.close(micros)
+  if (answered.attribution !== undefined) writeAttribution(answered.attribution, endpoint.explainSamplingRate)
   return record(topics.predictions, answered.predictionId, answered)
 }
 
@@ -93,7 +99,7 @@ export function rowRecords(answered: AnsweredRequest, plan: Plan): readonly Even
   if (rows === undefined) return []
   const outputs = outputsOf(answered.response, plan, rows.length)
   if (outputs === undefined) return []
-  const { requestTimeMicros, totalMicros } = answered
+  const { requestTimeMicros, totalMicros, attributions } = answered
   return rows.map(({ values, statuses }, row) =>
     predictionRecord({
       ...answered,
@@ -106,6 +112,7 @@ export function rowRecords(answered: AnsweredRequest, plan: Plan): readonly Even
       timesMicros: undefined,
       outputs,
       row,
+      ...(attributions?.[row] === undefined ? {} : { attribution: attributions[row] }),
       stages: { total: totalMicros, features: 0, assemble: 0, inference: totalMicros },
     }),
   )
@@ -135,6 +142,14 @@ export function requestRecord(answered: AnsweredRequest): EventRecord {
   writer.bytes(9, answered.response)
   if (answered.code !== 0) writer.integer(10, answered.code)
   return record(topics.requests, answered.predictionId, answered)
+}
+
+function writeAttribution({ values, baseValue }: Attribution, rate: number): void {
+  const opened = writer.open(18)
+  for (const value of values) writer.rawDouble(value)
+  writer.close(opened)
+  writer.double(19, baseValue)
+  writer.double(20, rate)
 }
 
 function writeFeatures({ plan, values, statuses, timesMicros }: AnsweredPrediction): void {

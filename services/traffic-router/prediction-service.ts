@@ -4,17 +4,16 @@ import { cloudEventHeader, encodeEvent, topics } from '@slipway/events'
 import { type Feedback, PredictionService } from '@slipway/proto/slipway/routing/v1/prediction_service'
 import { Failure, type Implementation, implement, implementRawUnary, type RawUnaryCall } from '@slipway/rpc'
 import { attribute, meter, metric } from '@slipway/telemetry'
+import type { ExplainingLog } from './explanation.ts'
 import type { Observer } from './observer.ts'
 import type { Outbox } from './outbox.ts'
 import { malformed } from './predict-message.ts'
 import { type PredictorOptions, predict } from './prediction.ts'
-import type { PredictionLog } from './prediction-log.ts'
-import { isSampled } from './sampling.ts'
 import { startRequestTrace } from './trace.ts'
 
 /** What the service needs. */
 export interface PredictionServiceOptions extends PredictorOptions {
-  readonly log: PredictionLog
+  readonly log: Pick<ExplainingLog, 'prediction'>
   readonly outbox: Pick<Outbox, 'append'>
   readonly observer: Observer
   /** How long a call without a deadline may take. */
@@ -48,7 +47,7 @@ async function answer(options: PredictionServiceOptions, request: Buffer, call: 
     call.answer(response)
     for (const each of answered) {
       options.observer.answered(each.variant, each.endpoint, startedMs)
-      if (isSampled(each.predictionId, endpoint.predictionSamplingRate)) options.log.prediction(each)
+      options.log.prediction(each)
     }
     const first = answered[0]
     if (first !== undefined) options.observer.stages(first.stages, endpoint)

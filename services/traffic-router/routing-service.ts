@@ -16,7 +16,14 @@ export interface RoutingServiceOptions {
 
 /** Most watches at once. */
 export const MAX_WATCHES = 256
-const EDITABLE = ['description', 'labels', 'variants', 'prediction_sampling_rate', 'request_sampling_rate'] as const
+const EDITABLE = [
+  'description',
+  'labels',
+  'variants',
+  'prediction_sampling_rate',
+  'request_sampling_rate',
+  'explain_sampling_rate',
+] as const
 
 /** The handlers of RoutingService. */
 export function createRoutingService(options: RoutingServiceOptions): Handlers<typeof RoutingService> {
@@ -81,6 +88,7 @@ function editOf(endpoint: Endpoint, paths: readonly string[]): EndpointEdit {
     ...(named('variants') ? { variants: endpoint.variants } : {}),
     ...(named('prediction_sampling_rate') ? { predictionSamplingRate: endpoint.predictionSamplingRate ?? 1 } : {}),
     ...(named('request_sampling_rate') ? { requestSamplingRate: endpoint.requestSamplingRate ?? 0 } : {}),
+    ...(named('explain_sampling_rate') ? { explainSamplingRate: endpoint.explainSamplingRate ?? 0 } : {}),
   }
 }
 

@@ -41,6 +41,7 @@ export interface ServedEndpoint {
   readonly message: Endpoint
   readonly predictionSamplingRate: number
   readonly requestSamplingRate: number
+  readonly explainSamplingRate: number
   readonly variants: readonly ServedVariant[]
   /** For each bucket the index of its variant. */
   readonly table: Uint8Array
@@ -63,6 +64,7 @@ export function serveEndpoint(
     message: endpoint,
     predictionSamplingRate: endpoint.predictionSamplingRate ?? 1,
     requestSamplingRate: endpoint.requestSamplingRate ?? 0,
+    explainSamplingRate: endpoint.explainSamplingRate ?? 0,
     variants: endpoint.variants.map((variant) => {
       const version = versionOf(variant.modelVersion)
       if (version === undefined) throw new Error(`${endpoint.name} names ${variant.modelVersion}, which is not known`)

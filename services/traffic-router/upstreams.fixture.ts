@@ -1,5 +1,5 @@
 /** Registry, feature store and inference as small real servers, for tests of the router. */
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
+import { create, fromBinary, type MessageInitShape, toBinary } from '@bufbuild/protobuf'
 import {
   GRPCInferenceService,
   ModelInferRequestSchema,
@@ -8,6 +8,11 @@ import {
 } from '@slipway/proto/inference/grpc_service'
 import { FeatureStoreService } from '@slipway/proto/slipway/features/v1/feature_store_service'
 import { FeatureStatus, ValueType } from '@slipway/proto/slipway/features/v1/value'
+import {
+  type ExplainRequest,
+  type ExplainResponseSchema,
+  ExplainService,
+} from '@slipway/proto/slipway/inference/v1/explain_service'
 import { LoadState, ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import {
   FeatureSource,
@@ -164,6 +169,12 @@ export class FakeInference {
   /** Answers that are held back until the promise resolves. */
   hold: Promise<void> | undefined
   requests = 0
+  /** What was asked to be explained. */
+  readonly explained: ExplainRequest[] = []
+  /** Explanations that are held back until the promise resolves. */
+  holdExplanations: Promise<void> | undefined
+  /** Explanations fail with this. */
+  explanationFailure: Failure | undefined
 
   async start(port = 0): Promise<Stoppable> {
     return await serve(
@@ -187,6 +198,7 @@ export class FakeInference {
               if (inFlight === 0) stream.end()
             })
           }),
+          implement(ExplainService, { explain: async (request) => await this.#explain(request) }),
           implement(ModelControlService, {
             loadVersion: async ({ name, digest }) => {
               const refusal = this.refused.get(name)
@@ -198,6 +210,24 @@ export class FakeInference {
         ],
       }),
     )
+  }
+
+  /** The answer is a sum: what each feature adds to an answer of 0 is its part of it. */
+  async #explain(request: ExplainRequest): Promise<MessageInitShape<typeof ExplainResponseSchema>> {
+    this.explained.push(request)
+    await this.holdExplanations
+    if (this.explanationFailure !== undefined) throw this.explanationFailure
+    const tensors = request.rows.case === 'tensors' ? request.rows.value : undefined
+    const input = Buffer.from(tensors?.rawInputContents[0] ?? [])
+    const rows = Array.from({ length: input.length / 12 }, (_, row) => row * 12)
+    return {
+      digest: testVersion(Number(request.version)).digest,
+      features: ['mean_delay', 'distance', 'hour'],
+      baseValue: -1,
+      explanations: rows.map((at) => ({
+        attributions: [1_000 * input.readFloatLE(at + 8), input.readFloatLE(at) + 1, 0],
+      })),
+    }
   }
 
   async #answer(message: Buffer): Promise<Uint8Array> {

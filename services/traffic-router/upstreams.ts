@@ -2,10 +2,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { FeatureStoreService } from '@slipway/proto/slipway/features/v1/feature_store_service'
+import { ExplainService } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { type Client, type ClientTls, createClient, openRawChannel } from '@slipway/rpc'
 import type { Config } from './config.ts'
+import type { AskWhy } from './explanation.ts'
 import { FeatureReader } from './features.ts'
 import { InferencePool } from './inference-pool.ts'
 import { failureOfStream } from './oip-message.ts'
@@ -17,6 +19,7 @@ export interface Upstreams {
   readonly registry: Client<typeof RegistryService>
   readonly modelControl: Client<typeof ModelControlService>
   readonly inference: Client<typeof GRPCInferenceService>
+  readonly explain: AskWhy
   /** Closes all connections. */
   close(): void
 }
@@ -41,6 +44,7 @@ export function connectUpstreams(
   const inference = createClient(GRPCInferenceService, { address: config.inferenceAddress, tls, limits })
   // A stream serves many requests: it must not inherit deadline and trace of the one that happened to open it.
   const outsideOfRequests = AsyncLocalStorage.snapshot()
+  const explanations = createClient(ExplainService, { address: config.inferenceAddress, tls, limits })
   const pool = new InferencePool({
     openStream: () => outsideOfRequests(() => toInference.openStream(GRPCInferenceService.method.modelStreamInfer)),
     callUnary: async (request, deadlineMs) =>
@@ -67,9 +71,13 @@ export function connectUpstreams(
     registry,
     modelControl,
     inference,
+    explain: async (request, deadlineMs) => {
+      const timeoutMs = Math.max(1, deadlineMs - Date.now())
+      return await outsideOfRequests(() => explanations.explain(request, { timeoutMs }))
+    },
     close: () => {
       pool.close()
-      for (const each of [toInference, toFeatures, registry, modelControl, inference]) each.close()
+      for (const each of [toInference, toFeatures, registry, modelControl, inference, explanations]) each.close()
     },
   }
 }
