@@ -159,7 +159,8 @@ class ProcessExecutor implements Executor, Listener<Frame> {
       throw new Error('a batch was given to an executor without a free slot')
     const { group } = batch
     if (!this.#known.has(group.id)) this.#introduce(batch)
-    const memory = memoryOver(new ArrayBuffer(inputSize(batch)))
+    // Memory of its own: it is written when the socket takes it.
+    const memory = memoryOver(Buffer.allocUnsafeSlow(inputSize(batch)).buffer)
     const length = writeInput(batch, memory)
     this.#batch = batch
     this.#child.say(frameKind.batch, memory.bytes.subarray(0, length))
