@@ -3,13 +3,13 @@
  * memory. It takes one task at a time from its parent, over file descriptor 3, and ends with it.
  */
 import { Socket } from 'node:net'
-import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { DuckDBInstance } from '@duckdb/node-api'
 import type { CallAnswer } from './calls.ts'
 import { cutInput, describe } from './cut-input.ts'
 import { encodeFrame, type Frame, FrameReader } from './frames.ts'
 import { InputError } from './input-error.ts'
 import type { FromReader, ReaderLimits, ReaderResults, ReaderTask, ToReader } from './reader-protocol.ts'
-import { inspectPart, writePart } from './write-part.ts'
+import { type Connections, inspectPart, writePart } from './write-part.ts'
 
 const PARENT_DESCRIPTOR = 3
 
@@ -55,17 +55,18 @@ async function run(task: ReaderTask): Promise<ReaderResults[keyof ReaderResults]
     memory_limit: `${limits.memoryMiB}MiB`,
     temp_directory: limits.tempDirectory,
   })
-  const connection = await instance.connect()
+  const connections = { connection: await instance.connect(), answering: await instance.connect() }
   try {
-    await connection.run(`set TimeZone = 'UTC'`)
-    return await perform(connection, task)
+    for (const each of Object.values(connections)) await each.run(`set TimeZone = 'UTC'`)
+    return await perform(connections, task)
   } finally {
-    connection.closeSync()
+    for (const each of Object.values(connections)) each.closeSync()
     instance.closeSync()
   }
 }
 
-function perform(connection: DuckDBConnection, task: ReaderTask): Promise<ReaderResults[keyof ReaderResults]> {
+function perform(connections: Connections, task: ReaderTask): Promise<ReaderResults[keyof ReaderResults]> {
+  const { connection } = connections
   switch (task.kind) {
     case 'describe':
       return describe(connection, task.format, task.path)
@@ -74,7 +75,7 @@ function perform(connection: DuckDBConnection, task: ReaderTask): Promise<Reader
     case 'inspect':
       return inspectPart(connection, task.path)
     case 'write':
-      return writePart(connection, task, limits, ask)
+      return writePart(connections, task, limits, ask)
   }
 }
 

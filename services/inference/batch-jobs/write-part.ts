@@ -26,19 +26,26 @@ import {
 import type { Column, ReaderLimits, ReaderTask, WrittenPart } from './reader-protocol.ts'
 import { ERROR_COLUMN, type Part, type Recipe } from './recipe.ts'
 
+/** Two ways to one database: whatever else is done where rows are streamed ends the stream, so answers go another way. */
+export interface Connections {
+  readonly connection: DuckDBConnection
+  readonly answering: DuckDBConnection
+}
+
 type WriteTask = ReaderTask & { readonly kind: 'write' }
 
 /** Does the task; an InputError names file, row and column of what is wrong with the input. */
 export async function writePart(
-  connection: DuckDBConnection,
+  connections: Connections,
   task: WriteTask,
   limits: ReaderLimits,
   ask: AskRows,
 ): Promise<WrittenPart> {
   const { recipe, part, source, target } = task
+  const { connection } = connections
   const columns = await describe(connection, recipe.format, source)
   const where = { path: source, first: part.first, rows: part.rows, columns }
-  const predicting = { connection, recipe, part, source, limits, ask }
+  const predicting = { ...connections, recipe, part, source, limits, ask }
   const direct = directStatement(recipe, where)
   const rowsFailed =
     (direct === undefined ? undefined : await writeDirectly(predicting, direct, where, target)) ??
@@ -54,7 +61,7 @@ async function writeDirectly(
   target: string,
 ): Promise<number | undefined> {
   const { connection, recipe } = predicting
-  const failed = await predictRows(predicting, direct, predicting.part.rows)
+  const failed = await predictRows(predicting, direct)
   if (failed === undefined) return undefined
   await connection.run(copyStatement(recipe, target, { kind: 'source', source }))
   return failed
@@ -74,7 +81,7 @@ async function writeCarefully(predicting: Predicting, columns: readonly Column[]
   }
   if (recipe.format === 'csv') await takeRejects(connection, recipe, part, source)
   const failed = await checkRows(connection, recipe, part, source)
-  const failedCalls = (await predictRows(predicting, tensorsStatement(recipe), undefined)) ?? 0
+  const failedCalls = (await predictRows(predicting, tensorsStatement(recipe), part.rows - failed)) ?? 0
   await connection.run(copyStatement(recipe, target, { kind: 'table', hasErrors: failed > 0 }))
   await connection.run('drop table src')
   return failed + failedCalls
@@ -144,8 +151,7 @@ function changed(source: string, { first, rows }: Part, found: number): InputErr
   return new InputError(`${message}: it has changed`)
 }
 
-interface Predicting {
-  readonly connection: DuckDBConnection
+interface Predicting extends Connections {
   readonly recipe: Recipe
   readonly part: Part
   readonly source: string
@@ -154,24 +160,21 @@ interface Predicting {
 }
 
 /**
- * Sends the rows of a query as calls and puts the answers into the table `answers`, in order. Returns how many rows have none;
- * undefined when the query fails and it was known how many rows it has to give.
+ * Sends the rows of a query as calls and puts the answers into the table `answers`, in order. Returns how many rows have
+ * none. `checked` says how many rows there are when they were looked at before; otherwise all of the part are meant, and
+ * undefined is returned when a value of theirs makes the query fail.
  */
-async function predictRows(
-  predicting: Predicting,
-  sql: string,
-  expected: number | undefined,
-): Promise<number | undefined> {
-  const { connection, recipe, part, source } = predicting
-  await connection.run(answersStatement(recipe))
-  const answers = new AnswerTable(recipe, await connection.createAppender('answers'))
+async function predictRows(predicting: Predicting, sql: string, checked?: number): Promise<number | undefined> {
+  const { connection, answering, recipe, part, source } = predicting
+  await answering.run(answersStatement(recipe))
+  const answers = new AnswerTable(recipe, await answering.createAppender('answers'))
   const calls = new Calls(predicting, answers)
   let rows = 0
   try {
     const result = await connection.stream(sql)
     for (;;) {
       const chunk = await result.fetchChunk().catch((error: unknown) => {
-        if (expected === undefined) throw error
+        if (checked !== undefined) throw error
         return undefined
       })
       if (chunk === undefined) return undefined
@@ -183,7 +186,7 @@ async function predictRows(
   } finally {
     answers.close()
   }
-  if (expected !== undefined && rows !== expected) throw changed(source, part, rows)
+  if (rows !== (checked ?? part.rows)) throw changed(source, part, rows)
   return calls.failed
 }
 
