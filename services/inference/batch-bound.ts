@@ -16,8 +16,8 @@ export const HOLD_SHARE = 0.2
 const DECREASE = 0.9
 const INCREASE = 0.001
 const MIN_FACTOR = 0.1
-/** A run teaches that more rows would do only if it had nearly as many as it could have. */
-const LARGE = 0.9
+/** A run teaches that more rows would do only if it had that share of what it could have; full of large requests it has more than half. */
+const LARGE = 0.5
 
 /** A batch is large enough when what it takes whatever its rows is no larger a share of its time. */
 const FIXED_SHARE = 0.05
