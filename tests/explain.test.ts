@@ -1,0 +1,80 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect } from '@slipway/client'
+import { consume, openEmbeddedBus, topics } from '@slipway/events'
+import type { PredictionLogged } from '@slipway/proto/slipway/events/v1/prediction'
+import { AttributionMethod, Baseline } from '@slipway/proto/slipway/inference/v1/explain_service'
+import { startInProcess } from '@slipway/standalone/in-process'
+import { expect, test } from 'vitest'
+import { deployModel, endpoint, predictOnce } from './deployed-model.fixture.ts'
+import { freePortBase } from './ports.fixture.ts'
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
+
+test('a logged prediction says how much each feature moved it, and the numbers add up; asked again, it is the same', async () => {
+  const dataDir = await mkdtemp(join(tmpdir(), 'slipway-explain-'))
+  const system = await startInProcess({
+    dataDir,
+    portBase: await freePortBase(),
+    kafka: undefined,
+    environment: {},
+    notice: () => {},
+  })
+  const slipway = connect({
+    addresses: {
+      registry: system.addresses.registry,
+      featureStore: system.addresses['feature-store'],
+      inference: system.addresses.inference,
+      trafficRouter: system.addresses['traffic-router'],
+      driftMonitor: system.addresses['drift-monitor'],
+    },
+  })
+  const bus = openEmbeddedBus({ path: join(dataDir, 'events.db') })
+  try {
+    const version = await deployModel(slipway)
+    await slipway.routing.updateEndpoint({
+      endpoint: { name: endpoint, explainSamplingRate: 1 },
+      updateMask: { paths: ['explain_sampling_rate'] },
+    })
+    const prediction = await predictOnce(slipway, 'prediction-explained')
+    let logged: PredictionLogged | undefined
+    const subscription = await consume(bus, topics.predictions, {
+      group: 'test-explain',
+      handle: async (events) => {
+        logged = events.map(({ message }) => message).find((each) => each.predictionId === 'prediction-explained')
+      },
+    })
+    await expect.poll(() => logged !== undefined, { timeout: 30_000 }).toBe(true)
+    await subscription.stop()
+    expect(logged?.attributions.length).toBe(2)
+    expect(logged?.explainSamplingRate).toBe(1)
+    const explained = sum(logged?.attributions ?? []) + (logged?.attributionBaseValue ?? 0)
+    expect(explained).toBeCloseTo(prediction?.outputs.probability ?? Number.NaN, 6)
+
+    const double = (value: number) => ({ kind: { case: 'doubleValue' as const, value } })
+    const values = { balance: double(900), amount: double(120) }
+    const answer = await slipway.explanations.explain({
+      model: 'credit',
+      rows: { case: 'features', value: { rows: [{ values }] } },
+    })
+    expect(answer).toMatchObject({
+      modelVersion: version.name,
+      digest: version.digest,
+      output: 'probability',
+      features: ['balance', 'amount'],
+      baseline: Baseline.MARGINALS,
+    })
+    const [explanation] = answer.explanations
+    expect(explanation?.method).toBe(AttributionMethod.EXACT)
+    for (const [index, value] of (logged?.attributions ?? []).entries())
+      expect(explanation?.attributions[index]).toBeCloseTo(value, 6)
+    const report = async () => (await slipway.drift.getReport({ name: 'monitors/credit' })).predictions
+    await expect.poll(report, { timeout: 30_000 }).toBeGreaterThanOrEqual(1n)
+  } finally {
+    await bus.close()
+    slipway.close()
+    await system.stop()
+    await rm(dataDir, { recursive: true, force: true })
+  }
+}, 90_000)
