@@ -1,12 +1,13 @@
 /** A CEL expression, from its text to its value in a row. */
-import { type CelInput, type CelValue, isCelError, parse, plan } from '@bufbuild/cel'
+import { type CelInput, isCelError, parse, plan } from '@bufbuild/cel'
 import type { Expr } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js'
 import { type Bound, boundOf, ONE, readingCost, type Size } from './cost.ts'
 import { ExpressionError } from './expression-error.ts'
+import { compileFast, type FastVariable } from './fast-path.ts'
 import { environment } from './functions.ts'
 import { foldConstants, gatherInPlace, parts } from './rewrite.ts'
 import { checkTypes, type Reference, type Scope } from './type-check.ts'
-import type { ValueType } from './value-type.ts'
+import { plain, type ValueType } from './value-type.ts'
 
 /** Longest text of an expression. */
 export const MAX_EXPRESSION_CHARACTERS = 16_384
@@ -25,7 +26,9 @@ export interface Expression {
   /** What a row costs at most, given how large the values of the references are. Throws an ExpressionError beyond the limits. */
   cost(sizes: readonly Size[]): number
   /** Its value, given those of the references. Throws an ExpressionError, whose text holds no value of the row. */
-  evaluate(values: readonly CelInput[]): CelValue
+  evaluate(values: readonly CelInput[]): CelInput
+  /** The same by the CEL library alone. */
+  evaluateExactly(values: readonly CelInput[]): CelInput
 }
 
 /** Parses and checks an expression. Throws an ExpressionError that says what is wrong with it. */
@@ -35,14 +38,27 @@ export function compileExpression(text: string, scope: Scope): Expression {
   gatherInPlace(expression)
   const sizes = new Map<string, Size>()
   const bindings: Record<string, CelInput> = {}
+  const fastVariables: FastVariable[] = references.map(({ step, output, variable }) => {
+    return { name: variable, type: scope.get(step)?.get(output) ?? plain.dyn }
+  })
   for (const [variable, literal] of foldConstants(expression)) {
+    fastVariables.push({ name: variable, type: plain.dyn, literal })
     const value = plan(environment, literal)({})
     if (isCelError(value)) throw new ExpressionError(value.message)
     bindings[variable] = value
     sizes.set(variable, boundOf(literal, new Map()))
   }
   const run = plan(environment, expression)
+  const fast = compileFast(expression, fastVariables)
   const variables = references.map(({ variable }) => variable)
+  const evaluateExactly = (values: readonly CelInput[]): CelInput => {
+    for (let index = 0; index < variables.length; index++) {
+      bindings[variables[index] as string] = values[index] as CelInput
+    }
+    const value = run(bindings)
+    if (isCelError(value)) throw new ExpressionError(reasonOf(value.message))
+    return value
+  }
   return {
     type,
     references,
@@ -57,13 +73,16 @@ export function compileExpression(text: string, scope: Scope): Expression {
       return checkBound({ ...bound, cost: bound.cost + reading })
     },
     evaluate: (values) => {
-      for (let index = 0; index < variables.length; index++) {
-        bindings[variables[index] as string] = values[index] as CelInput
+      if (fast !== undefined) {
+        try {
+          return fast(values)
+        } catch {
+          // What went wrong, and whether anything did, is for the library to say.
+        }
       }
-      const value = run(bindings)
-      if (isCelError(value)) throw new ExpressionError(reasonOf(value.message))
-      return value
+      return evaluateExactly(values)
     },
+    evaluateExactly,
   }
 }
 

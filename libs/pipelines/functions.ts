@@ -16,6 +16,7 @@ import {
   listType,
 } from '@bufbuild/cel'
 import { strings } from '@bufbuild/cel/ext'
+import { plain, type ValueType } from './value-type.ts'
 
 const { BOOL, DOUBLE, DYN, INT, UINT } = CelScalar
 const LIST = listType(DYN)
@@ -29,8 +30,30 @@ export const SUM_OF_INTS = '@sum_of_ints'
 /** Functions of a list whose result is one of its elements. */
 export const ELEMENT_FUNCTIONS: ReadonlySet<string> = new Set(['max', 'min', 'sum'])
 
-const rounding = (name: string, round: (value: number) => number) => celFunc(`math.${name}`, [DOUBLE], DOUBLE, round)
-const test = (name: string, holds: (value: number) => boolean) => celFunc(`math.${name}`, [DOUBLE], BOOL, holds)
+interface DoubleFunction {
+  readonly type: ValueType
+  readonly arity: number
+  readonly call: (first: number, second: number) => number | boolean
+}
+
+/** The functions of doubles, for whoever knows that they are. */
+export const DOUBLE_FUNCTIONS: ReadonlyMap<string, DoubleFunction> = new Map<string, DoubleFunction>([
+  ['math.greatest', { type: plain.double, arity: 2, call: Math.max }],
+  ['math.least', { type: plain.double, arity: 2, call: Math.min }],
+  ['math.pow', { type: plain.double, arity: 2, call: (base, exponent) => base ** exponent }],
+  ['math.abs', { type: plain.double, arity: 1, call: (value) => Math.abs(value) }],
+  ['math.ceil', { type: plain.double, arity: 1, call: (value) => Math.ceil(value) }],
+  ['math.floor', { type: plain.double, arity: 1, call: (value) => Math.floor(value) }],
+  ['math.round', { type: plain.double, arity: 1, call: roundHalfAway }],
+  ['math.trunc', { type: plain.double, arity: 1, call: (value) => Math.trunc(value) }],
+  ['math.sign', { type: plain.double, arity: 1, call: (value) => Math.sign(value) }],
+  ['math.sqrt', { type: plain.double, arity: 1, call: (value) => Math.sqrt(value) }],
+  ['math.exp', { type: plain.double, arity: 1, call: (value) => Math.exp(value) }],
+  ['math.log', { type: plain.double, arity: 1, call: (value) => Math.log(value) }],
+  ['math.isNaN', { type: plain.bool, arity: 1, call: (value) => Number.isNaN(value) }],
+  ['math.isInf', { type: plain.bool, arity: 1, call: (value) => Math.abs(value) === Number.POSITIVE_INFINITY }],
+  ['math.isFinite', { type: plain.bool, arity: 1, call: (value) => Number.isFinite(value) }],
+])
 
 function roundHalfAway(value: number): number {
   return Math.sign(value) * Math.round(Math.abs(value))
@@ -43,26 +66,16 @@ function larger(left: bigint, right: bigint): bigint {
 }
 
 const functions = [
-  celFunc('math.greatest', [DOUBLE, DOUBLE], DOUBLE, Math.max),
+  ...[...DOUBLE_FUNCTIONS].map(([name, { type, arity, call }]) => {
+    const result = type.kind === 'bool' ? BOOL : DOUBLE
+    if (arity === 1) return celFunc(name, [DOUBLE], result, (value) => call(value, 0))
+    return celFunc(name, [DOUBLE, DOUBLE], result, (first, second) => call(first, second))
+  }),
   celFunc('math.greatest', [INT, INT], INT, larger),
   celFunc('math.greatest', [UINT, UINT], UINT, (left, right) => (left.value > right.value ? left : right)),
-  celFunc('math.least', [DOUBLE, DOUBLE], DOUBLE, Math.min),
   celFunc('math.least', [INT, INT], INT, (left, right) => (larger(left, right) === left ? right : left)),
   celFunc('math.least', [UINT, UINT], UINT, (left, right) => (left.value < right.value ? left : right)),
   celFunc('math.abs', [INT], INT, (value) => (value < 0n ? -value : value)),
-  rounding('abs', Math.abs),
-  rounding('ceil', Math.ceil),
-  rounding('floor', Math.floor),
-  rounding('round', roundHalfAway),
-  rounding('trunc', Math.trunc),
-  rounding('sign', Math.sign),
-  rounding('sqrt', Math.sqrt),
-  rounding('exp', Math.exp),
-  rounding('log', Math.log),
-  celFunc('math.pow', [DOUBLE, DOUBLE], DOUBLE, (base, exponent) => base ** exponent),
-  test('isNaN', Number.isNaN),
-  test('isInf', (value) => Math.abs(value) === Number.POSITIVE_INFINITY),
-  test('isFinite', Number.isFinite),
   celMethod('max', LIST, [], DYN, function () {
     return best(this, (value, than) => compare(value, than) > 0)
   }),

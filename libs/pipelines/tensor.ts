@@ -1,5 +1,5 @@
 /** Tensors, the values of their rows, and back. */
-import { type CelInput, type CelUint, type CelValue, celUint, isCelList, isCelUint } from '@bufbuild/cel'
+import { type CelInput, type CelList, type CelUint, celUint, isCelList, isCelUint } from '@bufbuild/cel'
 import { type Datatype, datatypeBytes } from '@slipway/onnx'
 import { ONE, type Size } from './cost.ts'
 import { ExpressionError } from './expression-error.ts'
@@ -59,8 +59,10 @@ export function rowsOf({ datatype, shape, bytes }: Tensor): Rows {
 function nested(dims: readonly number[], axis: number, first: number, element: (index: number) => CelInput): CelInput {
   const length = dims[axis]
   if (length === undefined) return element(first)
+  const values: CelInput[] = []
   const stride = product(dims, axis + 1)
-  return Array.from({ length }, (_, index) => nested(dims, axis + 1, first + index * stride, element))
+  for (let index = 0; index < length; index++) values.push(nested(dims, axis + 1, first + index * stride, element))
+  return values
 }
 
 function nestedSize(dims: readonly number[], element: Size): Size {
@@ -130,7 +132,7 @@ export class TensorBuilder {
   }
 
   /** Adds the value of the next row. Throws an ExpressionError when it does not fit. */
-  add(value: CelValue): void {
+  add(value: CelInput): void {
     this.#dims ??= this.#begin(value)
     this.#put(value, 0)
   }
@@ -143,13 +145,12 @@ export class TensorBuilder {
     return { datatype: this.#datatype, shape: [this.#rows, ...rest], bytes }
   }
 
-  #begin(value: CelValue): readonly number[] {
+  #begin(value: CelInput): readonly number[] {
     const dims: number[] = []
-    let inner: CelValue | undefined = value
+    let inner: CelInput | undefined = value
     for (const size of this.#shape.slice(1)) {
-      const found: number = isCelList(inner) ? inner.size : 1
-      dims.push(size === -1 ? found : size)
-      if (isCelList(inner)) inner = inner.get(0)
+      dims.push(size !== -1 ? size : isList(inner) ? sizeOf(inner) : 1)
+      if (isList(inner)) [inner] = inner
     }
     const bytes = this.#rows * product(dims) * datatypeBytes(this.#datatype)
     if (bytes > MAX_TENSOR_BYTES) throw new ExpressionError(`its tensor would have ${bytes} bytes`)
@@ -157,17 +158,18 @@ export class TensorBuilder {
     return dims
   }
 
-  #put(value: CelValue, axis: number): void {
+  #put(value: CelInput, axis: number): void {
     const length = this.#dims?.[axis]
     if (length === undefined) this.#element(value)
-    else if (isCelList(value)) {
-      if (value.size !== length) throw new ExpressionError(`a list of ${value.size} where the shape needs ${length}`)
+    else if (isList(value)) {
+      const size = sizeOf(value)
+      if (size !== length) throw new ExpressionError(`a list of ${size} where the shape needs ${length}`)
       for (const inner of value) this.#put(inner, axis + 1)
     } else if (length === 1) this.#put(value, axis + 1)
     else throw new ExpressionError(`one value where the shape needs a list of ${length}`)
   }
 
-  #element(value: CelValue): void {
+  #element(value: CelInput): void {
     if (this.#writer === undefined) {
       if (typeof value !== 'string') throw new ExpressionError('a value that is not a string')
       if (value.includes('\0')) throw new ExpressionError('a string with a NUL, which the runtime cannot carry')
@@ -198,7 +200,7 @@ const SMALLEST_TEXT_BYTES = 256
 /** Largest tensor that expressions make, in bytes. */
 export const MAX_TENSOR_BYTES = 64 * 1024 * 1024
 
-function checked(value: CelValue, { kind, range }: Writer): boolean | number | bigint {
+function checked(value: CelInput, { kind, range }: Writer): boolean | number | bigint {
   const isRight =
     kind === 'bool' ? typeof value === 'boolean' : kind === 'number' ? typeof value === 'number' : isWhole(value)
   if (!isRight) throw new ExpressionError(`a value that is not a ${kind === 'whole' ? 'whole number' : kind}`)
@@ -208,7 +210,15 @@ function checked(value: CelValue, { kind, range }: Writer): boolean | number | b
   throw new ExpressionError(`a number that does not fit (${range[0]} to ${range[1]})`)
 }
 
-function isWhole(value: CelValue): value is bigint | CelUint {
+function isList(value: CelInput | undefined): value is CelList | readonly CelInput[] {
+  return Array.isArray(value) || isCelList(value)
+}
+
+function sizeOf(list: CelList | readonly CelInput[]): number {
+  return isCelList(list) ? list.size : list.length
+}
+
+function isWhole(value: CelInput): value is bigint | CelUint {
   return typeof value === 'bigint' || isCelUint(value)
 }
 

@@ -11,13 +11,12 @@ import {
 import { expressionFailed, rowsDiffer } from './failures.ts'
 
 type CelInput = Parameters<Expression['evaluate']>[0][number]
-type CelValue = ReturnType<Expression['evaluate']>
 
 /** An expression, what it is called in an error, and who takes its values in the order of the rows. */
 export interface Column {
   readonly label: string
   readonly expression: Expression
-  readonly take: (value: CelValue) => void
+  readonly take: (value: CelInput) => void
 }
 
 /** The tensors of a request, as far as they are there; reads each as rows once. */

@@ -8,7 +8,7 @@
  */
 
 /** Time of one turn of the event loop that expressions may take. */
-export const MAX_TURN_MS = 3
+export const MAX_TURN_MS = 2
 
 /** Work that can be done piece by piece: each `next` does one. */
 export interface Pieces {
