@@ -7,18 +7,22 @@
  *    word, so nothing here needs to know what CEL makes of an error.
  */
 import type { CelInput } from '@bufbuild/cel'
-import type { Constant, Expr, Expr_Call, Expr_Comprehension } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js'
+import type { Expr, Expr_Call, Expr_Comprehension } from '@bufbuild/cel-spec/cel/expr/syntax_pb.js'
+import {
+  append,
+  binary,
+  type Compiled,
+  conditional,
+  constant,
+  contains,
+  type Frame,
+  index,
+  isSame,
+  Unsupported,
+  unary,
+} from './fast-operators.ts'
 import { APPEND, DOUBLE_FUNCTIONS } from './functions.ts'
-import { plain, typeText, type ValueType } from './value-type.ts'
-
-/** The values of the variables, those of the loops behind them. */
-type Frame = unknown[]
-type Run = (frame: Frame) => unknown
-
-interface Compiled {
-  readonly type: ValueType
-  readonly run: Run
-}
+import { plain, type ValueType } from './value-type.ts'
 
 interface Variable {
   readonly type: ValueType
@@ -34,8 +38,6 @@ export interface FastVariable {
 
 /** Evaluates an expression on the values of its inputs, in their order. Throws what it does not know how to go on with. */
 export type FastEvaluation = (values: readonly CelInput[]) => CelInput
-
-class Unsupported extends Error {}
 
 /** Compiles an expression; undefined when something in it is not known here. */
 export function compileFast(expression: Expr, variables: readonly FastVariable[]): FastEvaluation | undefined {
@@ -166,147 +168,4 @@ class Compiler {
       },
     }
   }
-}
-
-function constant({ constantKind: { case: kind, value } }: Constant): Compiled {
-  const types = {
-    boolValue: plain.bool,
-    int64Value: plain.int,
-    doubleValue: plain.double,
-    stringValue: plain.string,
-  } as const
-  const type = Object.hasOwn(types, kind ?? '') ? types[kind as keyof typeof types] : undefined
-  if (type === undefined) throw new Unsupported()
-  return { type, run: () => value }
-}
-
-function conditional(name: string, condition: Compiled, yes: Compiled, no: Compiled): Compiled {
-  if (name !== '_?_:_' || condition.type.kind !== 'bool') throw new Unsupported()
-  const type = isEmpty(yes.type) ? no.type : yes.type
-  if (!isSame(yes.type, no.type) && !isEmpty(yes.type) && !isEmpty(no.type)) throw new Unsupported()
-  return { type, run: (frame) => (condition.run(frame) === true ? yes.run(frame) : no.run(frame)) }
-}
-
-function isSame(one: ValueType, other: ValueType): boolean {
-  return typeText(one) === typeText(other)
-}
-
-function isEmpty(type: ValueType): boolean {
-  return type.kind === 'list' && type.element.kind === 'none'
-}
-
-function unary(name: string, { type, run }: Compiled): Compiled {
-  switch (`${name} ${type.kind}`) {
-    case '!_ bool':
-      return { type, run: (frame) => run(frame) !== true }
-    case '-_ double':
-      return { type, run: (frame) => -(run(frame) as number) }
-    case '-_ int':
-      return { type, run: (frame) => inRange(-(run(frame) as bigint)) }
-    case 'double double':
-      return { type, run }
-    case 'double int':
-      return { type: plain.double, run: (frame) => Number(run(frame)) }
-    case 'size list':
-      return { type: plain.int, run: (frame) => BigInt((run(frame) as readonly unknown[]).length) }
-    case '@not_strictly_false bool':
-      return { type, run }
-    default:
-      throw new Unsupported()
-  }
-}
-
-function binary(name: string, { type, run: left }: Compiled, { type: other, run: right }: Compiled): Compiled {
-  if (type.kind !== other.kind) throw new Unsupported()
-  const of = <T>(result: ValueType, apply: (left: T, right: T) => unknown): Compiled => {
-    return { type: result, run: (frame) => apply(left(frame) as T, right(frame) as T) }
-  }
-  switch (`${name} ${type.kind}`) {
-    case '_&&_ bool':
-      return { type, run: (frame) => left(frame) === true && right(frame) === true }
-    case '_||_ bool':
-      return { type, run: (frame) => left(frame) === true || right(frame) === true }
-    case '_+_ double':
-      return of<number>(type, (a, b) => a + b)
-    case '_-_ double':
-      return of<number>(type, (a, b) => a - b)
-    case '_*_ double':
-      return of<number>(type, (a, b) => a * b)
-    case '_/_ double':
-      return of<number>(type, (a, b) => a / b)
-    case '_+_ int':
-      return of<bigint>(type, (a, b) => inRange(a + b))
-    case '_-_ int':
-      return of<bigint>(type, (a, b) => inRange(a - b))
-    case '_*_ int':
-      return of<bigint>(type, (a, b) => inRange(a * b))
-    case '_+_ string':
-      return of<string>(type, (a, b) => a + b)
-    case '_<_ double':
-    case '_<_ int':
-      return of<number>(plain.bool, (a, b) => a < b)
-    case '_<=_ double':
-    case '_<=_ int':
-      return of<number>(plain.bool, (a, b) => a <= b)
-    case '_>_ double':
-    case '_>_ int':
-      return of<number>(plain.bool, (a, b) => a > b)
-    case '_>=_ double':
-    case '_>=_ int':
-      return of<number>(plain.bool, (a, b) => a >= b)
-    case '_==_ double':
-    case '_==_ int':
-    case '_==_ bool':
-    case '_==_ string':
-      return of(plain.bool, (a, b) => a === b)
-    case '_!=_ double':
-    case '_!=_ int':
-    case '_!=_ bool':
-    case '_!=_ string':
-      return of(plain.bool, (a, b) => a !== b)
-    default:
-      throw new Unsupported()
-  }
-}
-
-/** Anything that is not there is left to the library, which says why. */
-function there<T>(value: T | undefined): T {
-  if (value === undefined) throw new RangeError('not there')
-  return value
-}
-
-function index({ type, run }: Compiled, { type: by, run: key }: Compiled): Compiled {
-  if (type.kind === 'map' && type.key.kind === by.kind) {
-    return { type: type.value, run: (frame) => there((run(frame) as ReadonlyMap<unknown, unknown>).get(key(frame))) }
-  }
-  if (type.kind !== 'list' || by.kind !== 'int') throw new Unsupported()
-  return { type: type.element, run: (frame) => there((run(frame) as readonly unknown[])[Number(key(frame))]) }
-}
-
-function contains({ type, run }: Compiled, { type: among, run: all }: Compiled): Compiled {
-  if (!['double', 'int', 'bool', 'string'].includes(type.kind)) throw new Unsupported()
-  if (among.kind === 'map' && among.key.kind === type.kind) {
-    return { type: plain.bool, run: (frame) => (all(frame) as ReadonlyMap<unknown, unknown>).has(run(frame)) }
-  }
-  if (among.kind !== 'list' || among.element.kind !== type.kind) throw new Unsupported()
-  // `includes` would find NaN.
-  return { type: plain.bool, run: (frame) => (all(frame) as readonly unknown[]).indexOf(run(frame)) >= 0 }
-}
-
-function append({ type, run }: Compiled, { type: element, run: added }: Compiled): Compiled {
-  if (type.kind !== 'list') throw new Unsupported()
-  return {
-    type: { kind: 'list', element },
-    run: (frame) => {
-      // The list is the loop's own, made by the literal with which it begins.
-      const list = run(frame) as unknown[]
-      list.push(added(frame))
-      return list
-    },
-  }
-}
-
-function inRange(value: bigint): bigint {
-  if (BigInt.asIntN(64, value) !== value) throw new RangeError('overflow')
-  return value
 }
