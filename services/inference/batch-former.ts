@@ -88,10 +88,13 @@ export class BatchFormer {
     return this.#queue.requests
   }
 
-  /** True when what is due would fill a batch. */
-  get isFull(): boolean {
+  /**
+   * True when what is due would fill a batch, so that it may as well wait in an executor for the one that runs; not so when more
+   * urgent requests may come, which would then wait for both.
+   */
+  isFull(now: Now): boolean {
     const lead = this.#queue.lead()
-    return lead !== undefined && lead.rows >= this.#latency.maxRows(lead.group)
+    return lead !== undefined && lead.rows >= this.#latency.maxRows(lead.group) && !this.#isPolite(lead, now.ms)
   }
 
   /** Takes a request, or fails it at once. `busyMs`: time until each executor has done what it was given. */
@@ -202,14 +205,18 @@ export class BatchFormer {
     return { group, members, rows, notAfterMs, expectedMs: this.#latency.predict(group, rows), isRetry }
   }
 
-  /** Less urgent requests leave room for more urgent ones while there are such. */
-  #maxRows({ group, level }: Lead, nowMs: number): number {
-    const maxRows = this.#latency.maxRows(group)
+  #maxRows(lead: Lead, nowMs: number): number {
+    const maxRows = this.#latency.maxRows(lead.group)
+    if (!this.#isPolite(lead, nowMs)) return maxRows
+    return Math.min(maxRows, politeRows(this.#latency.model(lead.group).cost))
+  }
+
+  /** Whether what is due should leave room for more urgent requests: some came lately. */
+  #isPolite({ level }: Lead, nowMs: number): boolean {
     for (let urgent = 1; urgent < level; urgent++) {
-      if (nowMs - (this.#lastMs[urgent] as number) < POLITE_MS)
-        return Math.min(maxRows, politeRows(this.#latency.model(group).cost))
+      if (nowMs - (this.#lastMs[urgent] as number) < POLITE_MS) return true
     }
-    return maxRows
+    return false
   }
 
   /** Takes who can have the answer in time, as long as nobody in the batch is brought close to being late by it. */
@@ -220,7 +227,7 @@ export class BatchFormer {
     const judge: Judge = (work, rows) => {
       if (!this.#isWanted(work, now)) return 'drop'
       const { deadlineMs } = work
-      if (deadlineMs === latestEndMs) return 'take' // neither it nor anybody before it has a deadline
+      if (deadlineMs === Number.POSITIVE_INFINITY && latestEndMs === Number.POSITIVE_INFINITY) return 'take'
       const aloneMs = readyMs + this.#latency.predict(group, work.rows)
       if (aloneMs > deadlineMs) {
         this.#latency.doubt(group)

@@ -1,7 +1,8 @@
 import { Code, type Failure } from '@slipway/rpc'
 import { describe, expect, test } from 'vitest'
-import { Batcher, type BatchLimits, type WorkBatch } from './batcher.ts'
+import { Batcher, type BatcherOptions, type BatchLimits, type WorkBatch } from './batcher.ts'
 import type { Batch, BatchResult, Executor } from './executors/executor.ts'
+import { refusal } from './refusals.ts'
 import { wideLimits } from './testing.ts'
 import { ThreadBudget } from './thread-budget.ts'
 import type { Group, Work } from './work-queue.ts'
@@ -26,6 +27,7 @@ class FakeWork implements Work {
   readonly deadlineMs: number
   readonly name: string
   isCancelled = false
+  #onCancel = (): void => {}
   outcome: 'waiting' | 'answered' | Failure = 'waiting'
 
   constructor(name: string, change: Partial<Pick<Work, 'group' | 'rows' | 'deadlineMs'>> = {}) {
@@ -33,6 +35,15 @@ class FakeWork implements Work {
     this.group = change.group ?? rows
     this.rows = change.rows ?? 1
     this.deadlineMs = change.deadlineMs ?? Number.POSITIVE_INFINITY
+  }
+
+  onCancel(listener: () => void): void {
+    this.#onCancel = listener
+  }
+
+  cancel(): void {
+    this.isCancelled = true
+    this.#onCancel()
   }
 
   answer(): void {
@@ -72,7 +83,7 @@ class FakeExecutor implements Executor {
 const result: BatchResult = { outputs: [], computeMicros: 1000 }
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
-function setUp(limits: Partial<BatchLimits> = {}, answers = true) {
+function setUp(limits: Partial<BatchLimits> = {}, answers = true, onFailed: BatcherOptions['onFailed'] = undefined) {
   const budget = new ThreadBudget(1)
   const batcher = new Batcher({
     model: 'm',
@@ -80,6 +91,7 @@ function setUp(limits: Partial<BatchLimits> = {}, answers = true) {
     limits: { ...wideLimits, ...limits },
     budget,
     threadsPerRun: 1,
+    onFailed,
     answer: ({ members }) => {
       if (!answers && members.length > 1) return false
       for (const member of members) (member as FakeWork).answer()
@@ -321,4 +333,153 @@ test('two versions share the threads there are, first come, first served', async
   expect(executor.ran).toEqual([])
   one.done()
   expect(executor.ran).toEqual([['b']])
+})
+
+describe('a batch that waits behind another in its executor', () => {
+  const twoBatches = async () => {
+    const one = setUp({ maxBatchRows: 2 })
+    one.offer('a', 'b')
+    await turn()
+    const works = one.offer('c', 'd')
+    await turn()
+    expect(one.executor.ran).toEqual([
+      ['a', 'b'],
+      ['c', 'd'],
+    ])
+    return { ...one, works }
+  }
+
+  test('is called back when the caller of one of its requests is gone; the others run, that one never', async () => {
+    const { batcher, executor, done, works } = await twoBatches()
+    const [c, d] = works
+    c?.cancel()
+    const [, behind] = executor.batches
+    expect(executor.withdrawn).toEqual([behind])
+    done()
+    executor.batches.shift()
+    if (behind) batcher.skipped(executor, behind)
+    expect(executor.ran.slice(2)).toEqual([['d']])
+    expect(c && code(c)).toBe(Code.CANCELLED)
+    done()
+    expect(d && code(d)).toBe('answered')
+    expect(batcher.counts).toMatchObject({ cancelled: 1, batches: 2, rows: 3, executedAfterDeadline: 0 })
+  })
+
+  test('carries the earliest deadline in it, by which the executor skips it', async () => {
+    const { batcher, executor } = setUp()
+    const soonMs = Date.now() + 5000
+    batcher.offer(new FakeWork('a', { deadlineMs: soonMs + 5000 }))
+    batcher.offer(new FakeWork('b', { deadlineMs: soonMs }))
+    batcher.offer(new FakeWork('c'))
+    await turn()
+    expect(executor.batches[0]?.notAfterMs).toBe(soonMs)
+  })
+
+  test('is not handed over while another version waits for threads', async () => {
+    const { executor, budget, offer } = setUp({ maxBatchRows: 2 })
+    offer('a', 'b')
+    await turn()
+    expect(budget.take(1, () => {})).toBe(false)
+    offer('c', 'd')
+    await turn()
+    expect(executor.ran).toEqual([['a', 'b']])
+  })
+})
+
+test('a run that began after a deadline in it is counted', async () => {
+  const { batcher, executor } = setUp()
+  const deadlineMs = Date.now() + 5000
+  for (const beganMs of [deadlineMs - 1, deadlineMs, deadlineMs + 1]) {
+    batcher.offer(new FakeWork('a', { deadlineMs }))
+    await turn()
+    const batch = executor.batches.shift()
+    if (batch) batcher.done(executor, batch, { ...result, beganMs })
+  }
+  expect(batcher.counts.executedAfterDeadline).toBe(1)
+})
+
+describe('with a delay', () => {
+  const reasons = (executor: FakeExecutor) => executor.batches.map(({ reason }) => reason)
+
+  test('a batch is held back until it has the preferred size', async () => {
+    const { executor, offer } = setUp({ delayMs: 60_000, preferredBatchRows: 3 })
+    offer('a', 'b')
+    await turn()
+    expect(executor.ran).toEqual([])
+    offer('c')
+    await turn()
+    expect(executor.ran).toEqual([['a', 'b', 'c']])
+    expect(reasons(executor)).toEqual(['full'])
+  })
+
+  test('or until the delay is over', async () => {
+    const { executor, offer } = setUp({ delayMs: 5 })
+    offer('a')
+    await turn()
+    await expect.poll(() => executor.ran).toEqual([['a']])
+    expect(reasons(executor)).toEqual(['delay_expired'])
+  })
+
+  test('or until requests of another kind come', async () => {
+    const { batcher, executor, offer } = setUp({ delayMs: 60_000 })
+    offer('a')
+    await turn()
+    batcher.offer(new FakeWork('b', { group: group(2) }))
+    await turn()
+    expect(executor.ran).toEqual([['a']])
+    expect(reasons(executor)).toEqual(['shape_change'])
+  })
+
+  test('or until the version is to end', async () => {
+    const { batcher, executor, offer, done } = setUp({ delayMs: 60_000 })
+    offer('a')
+    await turn()
+    const idle = batcher.idle()
+    await turn()
+    expect(reasons(executor)).toEqual(['drain'])
+    done()
+    await idle
+  })
+})
+
+test('an executor that is to leave gets no more batches and goes when it has done its last', async () => {
+  const { batcher, executor, offer, done } = setUp()
+  offer('a')
+  await turn()
+  let isGone = false
+  const leaving = batcher.detach(executor).then(() => {
+    isGone = true
+  })
+  offer('b')
+  done()
+  expect(executor.ran).toEqual([['a']])
+  await leaving
+  expect(isGone).toBe(true)
+  await batcher.detach(new FakeExecutor())
+})
+
+test('whoever listens hears of each request that was not answered, once', async () => {
+  const heard: string[] = []
+  const { batcher, executor, offer, failed } = setUp({}, true, (work, failure) =>
+    heard.push(`${(work as FakeWork).name} ${failure.reason}`),
+  )
+  offer('poison')
+  await turn()
+  failed()
+  batcher.offer(new FakeWork('late', { deadlineMs: Date.now() - 1 }))
+  const [gone] = offer('gone')
+  gone?.cancel()
+  await turn()
+  offer('lost')
+  await turn()
+  batcher.died(executor, executor.batches.splice(0))
+  offer('waiting')
+  batcher.failAll(() => refusal.stopping())
+  expect(heard).toEqual([
+    'poison MODEL_RUN_FAILED',
+    'late DEADLINE_EXCEEDED',
+    'gone CANCELLED',
+    'lost EXECUTOR_DIED',
+    'waiting STOPPING',
+  ])
 })

@@ -197,9 +197,9 @@ export class Batcher {
   #dispatch(isNext: boolean): void {
     const { budget, threadsPerRun } = this.#options
     while (!this.#former.isEmpty) {
-      const seat = this.#freeSeat()
-      if (seat === undefined) return
       const moment = now()
+      const seat = this.#freeSeat(moment)
+      if (seat === undefined) return
       const wasIdle = seat.executor.running === 0
       const reason = wasIdle ? this.#leaves(moment, isNext) : 'full'
       if (reason === undefined) return
@@ -238,8 +238,8 @@ export class Batcher {
   }
 
   /** An executor that is idle, else one that may be handed a second batch because it is full. */
-  #freeSeat(): Seat | undefined {
-    const mayWait = this.#former.isFull && !this.#options.budget.isContended
+  #freeSeat(moment: Now): Seat | undefined {
+    const mayWait = this.#former.isFull(moment) && !this.#options.budget.isContended
     let spare: Seat | undefined
     for (const seat of this.#seats) {
       const { running, slots } = seat.executor

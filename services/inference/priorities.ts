@@ -58,7 +58,7 @@ export class AgedShare {
 
   /** Whether a request may go before more urgent ones because it is older. */
   get isOpen(): boolean {
-    return this.#credit >= 0
+    return this.#credit > -1e-6
   }
 
   /** So many rows ran while both kinds waited. */

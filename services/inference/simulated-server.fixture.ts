@@ -198,7 +198,7 @@ export class SimulatedServer {
 
   #free(): SimulatedExecutor | undefined {
     const idle = this.#executors.find(({ batches }) => batches.length === 0)
-    if (idle !== undefined || !this.former.isFull) return idle
+    if (idle !== undefined || !this.former.isFull(this.#now())) return idle
     return this.#executors.find(({ batches }) => batches.length < 2)
   }
 
