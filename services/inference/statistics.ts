@@ -44,14 +44,13 @@ export class VersionStatistics {
     this.fail.add(performance.now() - arrivedMs, 1)
   }
 
-  /** A batch was answered. What its requests did not spend in computing they spent in waiting. */
+  /** A batch was answered. */
   batch({ members, rows, dispatchedMs }: WorkBatch, result: BatchResult): void {
-    const nowMs = performance.now()
     const count = members.length
     const inputMs = (result.inputMicros ?? 0) / 1000
     const inferMs = result.computeMicros / 1000
     const outputMs = (result.outputMicros ?? 0) / 1000
-    let queuedMs = Math.max(0, nowMs - dispatchedMs - inputMs - inferMs - outputMs) * count
+    let queuedMs = ((result.waitMicros ?? 0) / 1000) * count
     for (const { arrivedMs } of members) queuedMs += dispatchedMs - arrivedMs
     this.queue.add(queuedMs, count)
     this.computeInput.add(inputMs * count, count)
