@@ -28,7 +28,11 @@ export const endpointCommands: readonly Command[] = [
     name: 'endpoints create',
     summary: 'a new endpoint',
     arguments: [endpoint],
-    options: { ...variants, description: { value: 'TEXT', doc: 'what is predicted here' } },
+    options: {
+      ...variants,
+      description: { value: 'TEXT', doc: 'what is predicted here' },
+      'explain-rate': { value: 'SHARE', doc: 'share of predictions whose log has attributions, 0 to 1' },
+    },
     run: createEndpoint,
   },
   {
@@ -74,9 +78,16 @@ async function createEndpoint(invocation: Invocation): Promise<void> {
   const wanted = {
     name: endpointName(words.text('endpoint')),
     description: words.optional('description') ?? '',
+    explainSamplingRate: readShare('explain-rate', words.optional('explain-rate')),
     variants: readVariants(words.many('variant')),
   }
   showMessage(invocation, EndpointSchema, await slipway.routing.createEndpoint({ endpoint: wanted }), describeEndpoint)
+}
+
+function readShare(option: string, text = '0'): number {
+  const share = Number(text)
+  if (text.trim() !== '' && share >= 0 && share <= 1) return share
+  throw new UsageError(`--${option} ${text}: must be a share from 0 to 1`)
 }
 
 async function setTraffic(invocation: Invocation): Promise<void> {
