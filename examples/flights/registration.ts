@@ -5,6 +5,7 @@ import {
   buildReferenceDistributions,
   bytesSource,
   drawBackground,
+  type Example,
   registerVersion as register,
   type TrainingRow,
   uploadFile,
@@ -28,6 +29,7 @@ import type { FlightRows } from './training-set.ts'
 type Registry = Client<typeof RegistryService>
 
 const goldenRows = 2_000
+const exampleRows = 16
 /** Late means a probability of one in three or more: a traveller would want to know. */
 const decisionThreshold = 1 / 3
 
@@ -66,6 +68,7 @@ export async function registerVersion(
     outputs: [...outputBindings],
     featureService: featureServiceName,
     referenceDistributions: await references(model),
+    example: exampleOf(model),
     lineage: lineage(model, origin),
   })
   const report = await untilAnswered(
@@ -114,6 +117,20 @@ function goldenSetOf(rows: FlightRows): Uint8Array {
       labels: chosen.map((row) => rows.labels[row] ?? 0),
     }),
   )
+}
+
+/** A few rows and what the trainer itself answers to them: a server whose runtime disagrees does not serve the version. */
+function exampleOf({ heldOutRows, heldOutProbabilities }: TrainedModel): Example {
+  const rows = Math.min(exampleRows, heldOutRows.matrix.rows)
+  const features = Array.from({ length: rows }, (_, row) =>
+    heldOutRows.matrix.columns.map((column) => column[row] ?? Number.NaN),
+  )
+  return {
+    inputs: [{ name: 'features', datatype: 'FP32', shape: [rows, modelColumns.length], data: features.flat() }],
+    outputs: [
+      { name: 'probability', datatype: 'FP32', shape: [rows, 1], data: heldOutProbabilities.subarray(0, rows) },
+    ],
+  }
 }
 
 async function references(model: TrainedModel): Promise<ReferenceDistribution[]> {

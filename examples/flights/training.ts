@@ -29,6 +29,8 @@ export interface TrainedModel {
    */
   readonly answered: readonly AnsweredRows[]
   readonly heldOutRows: FlightRows
+  /** The model's answers to them by the trainer's own arithmetic. */
+  readonly heldOutProbabilities: Float64Array
 }
 
 /** Rows and a model's answers to them. */
@@ -79,6 +81,7 @@ export async function trainModel(options: TrainingOptions): Promise<TrainedModel
     },
     answered,
     heldOutRows,
+    heldOutProbabilities: probabilities,
   }
 }
 

@@ -4,6 +4,7 @@ import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
 import type { CreateVersionRequestSchema, RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import type { Client } from '@slipway/rpc'
 import { BACKGROUND_FILE } from './background.ts'
+import { type Example, exampleFiles } from './example.ts'
 import { bytesSource, type FileSource, type RegistryFiles, type TransferOptions, uploadFile } from './files.ts'
 import { retryUnavailable } from './retry.ts'
 
@@ -16,6 +17,8 @@ export interface NewVersion extends Omit<MessageInitShape<typeof CreateVersionRe
   readonly files: Readonly<Record<string, Uint8Array | FileSource>>
   /** Rows to explain predictions with, as `drawBackground` makes them; kept among the files. */
   readonly background?: Uint8Array
+  /** What inference has the version answer before callers get it; it becomes files of the version. */
+  readonly example?: Example
   /** Names the wish: repeated with the same id it makes one version. A new one unless given. */
   readonly requestId?: string
 }
@@ -26,8 +29,12 @@ export async function registerVersion(
   version: NewVersion,
   options: TransferOptions = {},
 ): Promise<ModelVersion> {
-  const { files: given, background, requestId = randomUUID(), ...declared } = version
-  const files = background === undefined ? given : { ...given, [BACKGROUND_FILE]: background }
+  const { files: given, background, example, requestId = randomUUID(), ...declared } = version
+  const files = {
+    ...given,
+    ...(background === undefined ? {} : { [BACKGROUND_FILE]: background }),
+    ...(example === undefined ? {} : exampleFiles(example)),
+  }
   const { uploadId: _, ...patient } = options
   const uploaded: { path: string; digest: string; sizeBytes: bigint }[] = []
   for (const [path, content] of Object.entries(files)) {

@@ -18,7 +18,12 @@ export interface FakeRegistry {
   /** Digests of the files that were downloaded, in order. */
   readonly downloads: string[]
   /** Registers a version; what is downloaded for its file can be made another content than was registered. */
-  addVersion(name: string, model: Uint8Array, downloaded?: Uint8Array): ModelVersion
+  addVersion(
+    name: string,
+    model: Uint8Array,
+    downloaded?: Uint8Array,
+    others?: Readonly<Record<string, Uint8Array>>,
+  ): ModelVersion
   /** Points an alias; no version removes it. */
   setAlias(alias: string, version: string): void
   stop(): Promise<void>
@@ -80,10 +85,13 @@ export async function startFakeRegistry(port = 0): Promise<FakeRegistry> {
   return {
     address,
     downloads,
-    addVersion(name, model, downloaded = model) {
-      const file = { path: 'model.onnx', sizeBytes: BigInt(model.length), digest: digestOf(model) }
-      files.set(file.digest, downloaded)
-      const content = create(ModelVersionSchema, { files: [file], lineage: { codeCommit: name } })
+    addVersion(name, model, downloaded = model, others = {}) {
+      const listed = Object.entries({ 'model.onnx': model, ...others }).map(([path, bytes]) => {
+        const digest = digestOf(bytes)
+        files.set(digest, bytes === model ? downloaded : bytes)
+        return { path, sizeBytes: BigInt(bytes.length), digest }
+      })
+      const content = create(ModelVersionSchema, { files: listed, lineage: { codeCommit: name } })
       const version: ModelVersion = { ...content, name, digest: versionDigest(content) }
       versions.set(name, version)
       append({ case: 'version', value: version })

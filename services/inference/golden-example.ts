@@ -67,13 +67,16 @@ function compare(name: string, expected: RawTensor, given: RawTensor | undefined
     throw refusal.exampleMismatch(name, `output '${output}' has shape ${shapes[0]}, not ${shapes[1]}`, about)
   const different = firstDifference(expected.datatype as Datatype, expected.bytes, given.bytes, stated)
   if (different === undefined) return
-  const { index, difference, allowed } = different
-  const size =
-    difference === undefined ? 'it is another value' : `it is off by ${text(difference)}, ${text(allowed)} allowed`
+  const { index, difference, tolerance } = different
+  const off = difference === undefined ? undefined : text(difference)
+  // The difference only: the values themselves go nowhere.
+  const size = off === undefined ? 'it is another value' : `it is off by ${off}`
   throw refusal.exampleMismatch(name, `element ${index} of output '${output}': ${size}`, {
     output,
     element: String(index),
-    ...(difference === undefined ? {} : { difference: text(difference), allowed: text(allowed) }),
+    relative_tolerance: text(tolerance.relative),
+    absolute_tolerance: text(tolerance.absolute),
+    ...(off === undefined ? {} : { difference: off }),
   })
 }
 

@@ -1,5 +1,6 @@
 /** Where versions come from: a registry or a folder. What is common to them, and how files become a model that can be served. */
 import { join } from 'node:path'
+import { exampleFile } from '@slipway/models'
 import { OnnxError, type OnnxModel, readModel } from '@slipway/onnx'
 import { Failure } from '@slipway/rpc'
 import type { GoldenExample } from './golden-example.ts'
@@ -8,8 +9,6 @@ import type { VerifiedModel } from './served-version.ts'
 import { describeSignature } from './signature.ts'
 
 const MODEL_FILE = 'model.onnx'
-const EXAMPLE_REQUEST_FILE = 'example/request.binpb'
-const EXAMPLE_RESPONSE_FILE = 'example/response.binpb'
 /** Largest file of a registered example. */
 const MAX_EXAMPLE_BYTES = 16 * 1024 * 1024
 
@@ -97,17 +96,17 @@ export async function openModel(version: VersionFiles): Promise<VerifiedModel> {
 
 /** The registered example, if there is one. FAILED_PRECONDITION when it is too large. */
 export async function readExample(version: VersionFiles): Promise<GoldenExample | undefined> {
-  if (!hasFile(version, EXAMPLE_REQUEST_FILE)) return undefined
+  if (!hasFile(version, exampleFile.request)) return undefined
   const tooLarge = version.files.find(({ path, sizeBytes }) => isExample(path) && sizeBytes > MAX_EXAMPLE_BYTES)
   if (tooLarge !== undefined)
     throw notServable(version.name, `${tooLarge.path} is larger than ${MAX_EXAMPLE_BYTES} bytes`)
-  const request = await version.read(EXAMPLE_REQUEST_FILE)
-  if (!hasFile(version, EXAMPLE_RESPONSE_FILE)) return { request }
-  return { request, response: await version.read(EXAMPLE_RESPONSE_FILE) }
+  const request = await version.read(exampleFile.request)
+  if (!hasFile(version, exampleFile.response)) return { request }
+  return { request, response: await version.read(exampleFile.response) }
 }
 
 function isExample(path: string): boolean {
-  return path === EXAMPLE_REQUEST_FILE || path === EXAMPLE_RESPONSE_FILE
+  return path === exampleFile.request || path === exampleFile.response
 }
 
 function hasFile({ files }: VersionFiles, path: string): boolean {

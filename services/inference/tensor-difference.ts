@@ -13,7 +13,8 @@ export interface Difference {
   readonly index: number
   /** How far apart the numbers are; undefined where they are not numbers, or one is not finite. */
   readonly difference: number | undefined
-  readonly allowed: number
+  /** What was allowed. */
+  readonly tolerance: Tolerance
 }
 
 /**
@@ -35,6 +36,8 @@ const readers: Readonly<
   FP16: { bytes: 2, read: (view, at) => view.getFloat16(at, true) },
   BF16: { bytes: 2, read: (view, at) => bfloat(view.getUint16(at, true)) },
 }
+
+const EXACT: Tolerance = { relative: 0, absolute: 0 }
 
 const exactBytes: Readonly<Partial<Record<Datatype, number>>> = {
   BOOL: 1,
@@ -58,18 +61,18 @@ export function firstDifference(
   if (datatype === 'BYTES') return firstOtherText(expected, given)
   const reader = readers[datatype]
   if (reader === undefined) return firstOtherInteger(exactBytes[datatype] ?? 1, expected, given)
-  const { relative, absolute } = { relative: 0, absolute: 0, ...tolerances[datatype], ...stated }
+  const tolerance = { ...EXACT, ...tolerances[datatype], ...stated }
   const [left, right] = [viewOf(expected), viewOf(given)]
   for (let at = 0, index = 0; at < Math.max(left.byteLength, right.byteLength); at += reader.bytes, index++) {
     if (at + reader.bytes > Math.min(left.byteLength, right.byteLength))
-      return { index, difference: undefined, allowed: 0 }
+      return { index, difference: undefined, tolerance: EXACT }
     const [wanted, found] = [reader.read(left, at), reader.read(right, at)]
     if (Object.is(wanted, found) || wanted === found) continue
-    const allowed = absolute + relative * Math.abs(wanted)
+    const allowed = tolerance.absolute + tolerance.relative * Math.abs(wanted)
     const difference = Math.abs(wanted - found)
     // Also false when one is NaN; an infinite one allows nothing but itself.
     if (difference <= allowed && Number.isFinite(wanted)) continue
-    return { index, difference: Number.isFinite(difference) ? difference : undefined, allowed }
+    return { index, difference: Number.isFinite(difference) ? difference : undefined, tolerance }
   }
   return undefined
 }
@@ -77,7 +80,7 @@ export function firstDifference(
 function firstOtherInteger(bytes: number, expected: Buffer, given: Buffer): Difference | undefined {
   const length = Math.max(expected.length, given.length)
   for (let at = 0; at < length; at++) {
-    if (expected[at] !== given[at]) return { index: Math.floor(at / bytes), difference: undefined, allowed: 0 }
+    if (expected[at] !== given[at]) return { index: Math.floor(at / bytes), difference: undefined, tolerance: EXACT }
   }
   return undefined
 }
@@ -88,7 +91,7 @@ function firstOtherText(expected: Buffer, given: Buffer): Difference | undefined
   for (let at = 0, index = 0; ; index++) {
     const end = at + 4 <= expected.length ? at + 4 + expected.readUInt32LE(at) : at
     const isSame = end > at && end <= given.length && expected.subarray(at, end).equals(given.subarray(at, end))
-    if (!isSame) return { index, difference: undefined, allowed: 0 }
+    if (!isSame) return { index, difference: undefined, tolerance: EXACT }
     at = end
   }
 }

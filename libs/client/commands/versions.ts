@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readdir } from 'node:fs/promises'
 import { dirname, join, relative, sep } from 'node:path'
 import { create, toJson } from '@bufbuild/protobuf'
-import { downloadFile, fileSource, uploadFile } from '@slipway/models'
+import { bytesSource, downloadFile, fileSource, uploadFile } from '@slipway/models'
 import {
   type GateReport,
   GateReportSchema,
@@ -30,6 +30,7 @@ import {
   type Terminal,
   table,
 } from '../terminal.ts'
+import { readExample } from './example-file.ts'
 import { readJson } from './json-file.ts'
 
 const version = { name: 'version', doc: 'flights/3, flights@champion, or a digest' }
@@ -61,6 +62,14 @@ export const versionCommands: readonly Command[] = [
       },
       folder: { value: 'DIR', doc: 'a folder all of whose files are files of the version, by their paths in it' },
       spec: { value: 'FILE', doc: 'features, outputs, lineage as JSON (slipway.registry.v1.CreateVersionRequest)' },
+      example: {
+        value: 'FILE',
+        doc: 'a request as JSON, as over HTTP; every server has the version answer it before it serves',
+      },
+      'example-answer': {
+        value: 'FILE',
+        doc: 'the answer to it; a version that answers otherwise is refused',
+      },
       'request-id': { value: 'UUID', doc: 'repeat a call without making a second version' },
     },
     run: registerVersion,
@@ -110,8 +119,9 @@ async function registerVersion(invocation: Invocation): Promise<void> {
   const folder = words.optional('folder')
   const files = [...words.many('file').map(splitFile), ...(folder === undefined ? [] : await filesIn(folder))]
   if (files.length === 0) throw new UsageError('name the files: --file model.onnx=out/model.onnx, or --folder out')
-  for (const [path, source] of files) {
-    const content = await fileSource(source)
+  const contents = await Promise.all(files.map(async ([path, source]) => [path, await fileSource(source)] as const))
+  for (const [path, bytes] of Object.entries(await exampleOf(words))) contents.push([path, bytesSource(bytes)])
+  for (const [path, content] of contents) {
     const line = progress(terminal, path)
     const onProgress = (done: number) => line.update(done / content.sizeBytes, bytesText(content.sizeBytes))
     const { digest, sizeBytes } = await uploadFile(slipway.registry, content, { onProgress, signal })
@@ -120,6 +130,14 @@ async function registerVersion(invocation: Invocation): Promise<void> {
   }
   const made = await slipway.registry.createVersion(request)
   showMessage(invocation, ModelVersionSchema, made, describeVersion)
+}
+
+async function exampleOf(words: Invocation['words']): Promise<Record<string, Uint8Array>> {
+  const request = words.optional('example')
+  const answer = words.optional('example-answer')
+  if (request !== undefined) return await readExample(request, answer)
+  if (answer === undefined) return {}
+  throw new UsageError('--example-answer needs --example: the request that it answers')
 }
 
 async function filesIn(folder: string): Promise<[string, string][]> {

@@ -10,6 +10,8 @@ const VERSION_PATTERN = /^[1-9]\d{0,14}$/
 const MAX_VERSIONS = 10_000
 const MAX_FILES = 1000
 const MODEL_FILE = 'model.onnx'
+/** What a version is made by: a model, or a pipeline of models. */
+const ENTRY_FILES: readonly string[] = [MODEL_FILE, 'pipeline.json']
 
 /** A version as it lies there now. */
 export interface FoundVersion {
@@ -98,7 +100,7 @@ async function lookAt(directory: string, model: string, number: string): Promise
     marks.push(`${path}:${found.size}:${found.mtimeMs}:${found.ino}`)
     changedMs = Math.max(changedMs, found.mtimeMs)
   }
-  if (!files.some(({ path }) => path === MODEL_FILE)) return `has no ${MODEL_FILE}`
+  if (!files.some(({ path }) => ENTRY_FILES.includes(path))) return `has no ${MODEL_FILE}`
   const name = versionName(model, number)
   return { name, model, number, directory, files, fingerprint: marks.join('\n'), changedMs }
 }
