@@ -40,7 +40,7 @@ test('5,000 malformed requests are each answered as they must be, and the server
   const { servers, stop } = await startInference(FUZZ_MODEL, fuzzModel(), { fuzzed: {} })
   try {
     const { address } = servers.fuzzed
-    const result = await runFuzz({ address, malformed: 5000, connections: 4, callers: 4, seed: 1 })
+    const result = await runFuzz({ address, malformed: 5000, connections: 4, callers: 32, seed: 1 })
     expect(result.examples).toEqual([])
     expect(result).toMatchObject({ surprises: 0, lost: 0 })
     expect(result.answers.INVALID_ARGUMENT).toBeGreaterThan(4000)
@@ -48,4 +48,4 @@ test('5,000 malformed requests are each answered as they must be, and the server
   } finally {
     await stop()
   }
-})
+}, 120_000)

@@ -3,6 +3,7 @@ import { identityModel, mlpModel, randomLayers } from '@slipway/onnx'
 import { DataType } from '@slipway/proto/inference/model_config'
 import { Code } from '@slipway/rpc'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { describeConfig } from './model-config.ts'
 import { EXTENSIONS, readIdentity } from './model-metadata.ts'
 import { serve, type TestServer } from './testing.ts'
 
@@ -52,6 +53,24 @@ test('a configuration says how the model is run', async () => {
     input: [{ dataType: DataType.TYPE_STRING, dims: [2n, 2n] }],
     schedulingChoice: { case: undefined },
     versionPolicy: { policyChoice: { case: 'specific', value: { versions: [1n] } } },
+  })
+})
+
+test('a configuration tells what is set for the model alone', async () => {
+  const { config } = await describeConfig(
+    server.models,
+    { name: 'rows', version: '' },
+    {
+      maxBatchRows: 256,
+      executorsPerVersion: 3,
+      ofModel: (model) => ({ maxBatchRows: 64, delayMs: 1.5, preferredBatchRows: 8, keepsResponses: model === 'rows' }),
+    },
+  )
+  expect(config).toMatchObject({
+    maxBatchSize: 64,
+    instanceGroup: [{ count: 3 }],
+    schedulingChoice: { value: { maxQueueDelayMicroseconds: 1500n, preferredBatchSize: [8] } },
+    responseCache: { enable: true },
   })
 })
 

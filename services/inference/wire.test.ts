@@ -3,6 +3,7 @@ import { type ModelInferRequest, ModelInferRequestSchema } from '@slipway/proto/
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { MalformedMessage, readParameter, scanRequest } from './wire.ts'
+import { checkHead } from './wire-check.ts'
 
 const bytes = fc.uint8Array({ maxLength: 200 })
 const choice = fc.oneof(
@@ -83,6 +84,43 @@ describe('scanRequest', () => {
       }),
       { numRuns: 2000 },
     )
+  })
+})
+
+describe('checkHead', () => {
+  test('takes every request that was encoded', () => {
+    fc.assert(
+      fc.property(fc.array(request, { minLength: 1, maxLength: 3 }), (pieces) => {
+        expect(() => checkHead(Buffer.concat(pieces.map(encode)))).not.toThrow()
+      }),
+    )
+  })
+
+  test.each([
+    ['a name that goes on behind its input', [0x2a, 2, 0x0a, 5, 1, 2, 3, 4, 5]],
+    ['a name as a number', [0x2a, 2, 0x08, 1]],
+    ['a packed shape that ends in the middle of a size', [0x2a, 3, 0x1a, 1, 0x80, 0x01]],
+    ['a shape in fixed width', [0x2a, 5, 0x1d, 1, 0, 0, 0]],
+    ['floats that are cut off', [0x2a, 7, 0x2a, 5, 0x32, 3, 0, 0, 0]],
+    ['an input as a number', [0x28, 1]],
+    ['a parameter of an output that goes on behind it', [0x32, 4, 0x12, 2, 0x0a, 4, 1, 2, 3, 4]],
+    ['a group', [0x53, 0x54]],
+    ['a field number beyond all', [0xfa, 0xff, 0xff, 0xff, 0x7f, 0]],
+    ['a length in six bytes', [0x0a, 0x81, 0x80, 0x80, 0x80, 0x80, 0x00, 0x61]],
+  ])('refuses %s', (_, head) => {
+    expect(() => checkHead(Buffer.from(head))).toThrow(MalformedMessage)
+  })
+
+  test('takes lists packed or not, empty ones, and fields that nobody knows', () => {
+    for (const head of [
+      [0x2a, 4, 0x18, 1, 0x18, 2],
+      [0x2a, 4, 0x1a, 2, 1, 2],
+      [0x2a, 2, 0x1a, 0],
+      [0x2a, 7, 0x2a, 5, 0x35, 0, 0, 0, 0],
+      [0x7a, 1, 0xff, 0x70, 0x81, 0x01],
+    ]) {
+      expect(() => checkHead(Buffer.from(head))).not.toThrow()
+    }
   })
 })
 
