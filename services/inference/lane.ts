@@ -22,7 +22,7 @@ export interface LaneOptions {
   /** The model's verified bytes, or the path of its file; read anew for each start. */
   readonly model: () => Promise<Uint8Array | string>
   readonly intraOpThreads: number
-  readonly batcher: Batcher
+  readonly batcher: Pick<Batcher, 'attach' | 'detach' | 'done' | 'failed' | 'skipped' | 'died'>
   readonly policy: RestartPolicy
   readonly onDeath: (reason: string, quarantined: boolean) => void
   /** Hears when an executor was replaced because of the memory that it held. */
