@@ -4,6 +4,7 @@
  */
 import type { Failure } from '@slipway/rpc'
 import { expectedWaitMs } from './admission.ts'
+import { HOLD_SHARE } from './batch-bound.ts'
 import { type Timing, timeBatch } from './batch-timing.ts'
 import { GroupLatency } from './group-latency.ts'
 import { lessUrgentRows, levelOf, MAX_LEVEL, POLITE_MS, politeRows } from './priorities.ts'
@@ -131,10 +132,11 @@ export class BatchFormer {
     if (lead === undefined) return { kind: 'leave', reason: 'retry' }
     const { group, rows, arrivedMs, deadlineMs, hasOthers } = lead
     const { delayMs = 0, preferredBatchRows = Number.POSITIVE_INFINITY } = this.#limits
+    const { latencyObjectiveMs = Number.POSITIVE_INFINITY } = this.#limits
     return timeBatch({
       rows,
       enoughRows: Math.min(preferredBatchRows, this.#latency.maxRows(group)),
-      holdMs: group.batchable && this.#takesRows ? delayMs : 0,
+      holdMs: group.batchable && this.#takesRows ? Math.min(delayMs, latencyObjectiveMs * HOLD_SHARE) : 0,
       waitedMs: now.ms - arrivedMs,
       slackMs: deadlineMs - now.epochMs - this.#latency.predict(group, rows) - 2 * this.#latency.overheadMs,
       hasOthers,

@@ -21,6 +21,21 @@ const elementwise = buildModel({
   ],
 })
 
+const weights = randomLayers([96, 256, 8], 6)
+const products = buildModel({
+  name: 'products',
+  inputs: [{ name: 'features', datatype: 'FP32', shape: [-1, 96] }],
+  outputs: [{ name: 'probability', datatype: 'FP32', shape: [-1, 8] }],
+  nodes: [
+    { operator: 'MatMul', inputs: ['features', 'first'], outputs: ['wide'] },
+    { operator: 'MatMul', inputs: ['wide', 'second'], outputs: ['probability'] },
+  ],
+  initializers: [
+    { name: 'first', datatype: 'FP32', shape: [96, 256], values: weights[0]?.weights ?? [] },
+    { name: 'second', datatype: 'FP32', shape: [256, 8], values: weights[1]?.weights ?? [] },
+  ],
+})
+
 interface Kind {
   readonly model: Uint8Array
   readonly input: string
@@ -38,6 +53,7 @@ const kinds: Readonly<Record<string, Kind>> = {
     columns: 16,
     isBitEqual: false,
   },
+  'products of matrices': { model: products, input: 'features', columns: 96, isBitEqual: false },
   'a wide perceptron': {
     model: mlpModel({ layers: randomLayers([200, 512, 512, 10], 4), sigmoid: false }),
     input: 'features',
