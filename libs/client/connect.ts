@@ -7,6 +7,7 @@ import {
 import { GRPCInferenceService } from '@slipway/proto/inference/grpc_service'
 import { DriftService } from '@slipway/proto/slipway/drift/v1/drift_service'
 import { FeatureStoreService } from '@slipway/proto/slipway/features/v1/feature_store_service'
+import { BatchPredictionService } from '@slipway/proto/slipway/inference/v1/batch_prediction_service'
 import { ExplainService } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { ModelControlService } from '@slipway/proto/slipway/inference/v1/model_control_service'
 import { ProfileService } from '@slipway/proto/slipway/inference/v1/profile_service'
@@ -51,6 +52,8 @@ export interface Slipway {
   readonly explanations: Client<typeof ExplainService>
   /** How a version is best run on the inference server's machine. */
   readonly profiles: Client<typeof ProfileService>
+  /** Predictions for every row of files. */
+  readonly batchPredictions: Client<typeof BatchPredictionService>
   /** What the inference server holds ready. */
   readonly modelControl: Client<typeof ModelControlService>
   readonly routing: Client<typeof RoutingService>
@@ -84,6 +87,7 @@ export function connect(options: ConnectOptions = {}): Slipway {
     inference: clientOf(GRPCInferenceService, 'inference'),
     explanations: clientOf(ExplainService, 'inference'),
     profiles: clientOf(ProfileService, 'inference'),
+    batchPredictions: clientOf(BatchPredictionService, 'inference'),
     modelControl: clientOf(ModelControlService, 'inference'),
     routing: clientOf(RoutingService, 'trafficRouter'),
     predictions: clientOf(PredictionService, 'trafficRouter'),

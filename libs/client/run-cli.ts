@@ -4,6 +4,7 @@ import { addressesOf, addressOptions } from './cli-addresses.ts'
 import { tlsOf, tlsOptions } from './cli-tls.ts'
 import { helpOf, overview, parseCommandLine, UsageError, type Words } from './command.ts'
 import { aliasCommands } from './commands/aliases.ts'
+import { batchCommands } from './commands/batch-predictions.ts'
 import { driftCommands } from './commands/drift.ts'
 import { endpointCommands } from './commands/endpoints.ts'
 import { eventCommands } from './commands/events.ts'
@@ -45,6 +46,7 @@ const commands: readonly Command[] = [
   ...featureCommands,
   ...endpointCommands,
   ...predictionCommands,
+  ...batchCommands,
   ...profileCommands,
   ...explainCommands,
   ...driftCommands,
