@@ -58,6 +58,10 @@ export class CachedVersion implements Servable {
     return this.#version.signature
   }
 
+  get memoryBytes(): number | undefined {
+    return this.#version.memoryBytes
+  }
+
   get platform(): string {
     return this.#version.platform
   }

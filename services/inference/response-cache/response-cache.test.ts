@@ -261,6 +261,25 @@ describe('the store', () => {
   })
 })
 
+test('what a version says of itself is said through its cache', () => {
+  const version = Object.assign(new HeldVersion(), { memoryBytes: 7, lastUsedMs: 5 })
+  const cached = new CachedVersion(version, new ResponseStore(wide))
+  const { name, model, number, digest, sizeBytes, memoryBytes, signature, platform, isQuarantined, lastUsedMs } =
+    version
+  expect(cached).toMatchObject({
+    name,
+    model,
+    number,
+    digest,
+    sizeBytes,
+    memoryBytes,
+    signature,
+    platform,
+    isQuarantined,
+    lastUsedMs,
+  })
+})
+
 test('a server without room for answers keeps none, and one with room only those of the models named', () => {
   const version = new HeldVersion()
   const settings = { maxCachedResponseBytes: 0, responseTtlMs: 1000, cachedModels: undefined }
