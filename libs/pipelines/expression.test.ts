@@ -2,6 +2,7 @@ import { CelScalar, celUint, isCelList } from '@bufbuild/cel'
 import { describe, expect, test } from 'vitest'
 import type { Size } from './cost.ts'
 import { compileExpression, freeNames, MAX_EXPRESSION_CHARACTERS, MAX_ROW_COST } from './expression.ts'
+import { ExpressionError } from './expression-error.ts'
 import { plain, rowType, typeText, type ValueType } from './value-type.ts'
 
 const row = (datatype: Parameters<typeof rowType>[0]['datatype'], ...shape: number[]): ValueType =>
@@ -137,12 +138,36 @@ describe('an expression that cannot be right is refused before it is evaluated',
     ['input.d ==', 'it cannot be parsed'],
     ['Thing{a: 1}', "there is no message 'Thing'"],
     ['{"a": 1, "a": 2}[input.s]', 'map key conflict'],
-    ['('.repeat(100), 'its brackets are nested more than 64 deep'],
-    [`"${'x'.repeat(MAX_EXPRESSION_CHARACTERS)}"`, 'at most 16384 are allowed'],
   ]
   test.each(cases)('%s', (text, problem) => {
     expect(() => compileExpression(text, scope)).toThrow(problem)
   })
+})
+
+test('an expression that is too long, or whose brackets are nested too deep, is not parsed', () => {
+  const long = `"${'x'.repeat(MAX_EXPRESSION_CHARACTERS)}"`
+  expect(() => compileExpression(long, scope)).toThrow('at most 16384 are allowed')
+  expect(() => compileExpression('('.repeat(100), scope)).toThrow('its brackets are nested more than 64 deep')
+})
+
+test('an expression nested however deep is refused, never too deep for the stack', () => {
+  const deep = [
+    `input.d${' + input.d'.repeat(1000)}`,
+    `${'input.b ? 1 : '.repeat(1000)}2`,
+    `${'-'.repeat(9999)}input.d`,
+    `${'!'.repeat(9999)}input.b`,
+    `input.s${'.trim()'.repeat(2000)}`,
+    `input${'.x'.repeat(5000)}`,
+    `input.b${' && input.b'.repeat(1000)}`,
+  ]
+  for (const text of deep) {
+    try {
+      compileExpression(text, scope)
+    } catch (error) {
+      expect(error).toBeInstanceOf(ExpressionError)
+    }
+  }
+  expect(() => compileExpression(deep[0] ?? '', scope)).toThrow('its operators are nested more than 256 deep')
 })
 
 describe('what an expression may cost is known before it is evaluated', () => {

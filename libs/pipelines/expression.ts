@@ -13,6 +13,8 @@ import { plain, type ValueType } from './value-type.ts'
 export const MAX_EXPRESSION_CHARACTERS = 16_384
 /** Deepest nesting of brackets of all kinds, which the parser follows by calling itself. */
 export const MAX_EXPRESSION_DEPTH = 64
+/** Deepest nesting of operators and calls, which everything after the parser follows by calling itself. */
+export const MAX_EXPRESSION_LEVELS = 256
 /** What evaluating expressions for one row may cost, in units of `cost.ts`: a few milliseconds at the most. */
 export const MAX_ROW_COST = 20_000
 /** Largest text, list or map that an expression may make, in characters or elements. */
@@ -114,11 +116,26 @@ function parseText(text: string): Expr {
   if (nesting(text) > MAX_EXPRESSION_DEPTH) {
     throw new ExpressionError(`its brackets are nested more than ${MAX_EXPRESSION_DEPTH} deep`)
   }
+  const expression = parsed(text)
+  if (levels(expression) > MAX_EXPRESSION_LEVELS) {
+    throw new ExpressionError(`its operators are nested more than ${MAX_EXPRESSION_LEVELS} deep`)
+  }
+  return expression
+}
+
+function parsed(text: string): Expr {
   try {
     return parse(text).expr
   } catch (cause) {
     throw new ExpressionError(`it cannot be parsed: ${(cause as Error).message}`, { cause })
   }
+}
+
+/** How deep the parts of an expression are nested; found without calling itself. */
+function levels(expression: Expr): number {
+  let count = 0
+  for (let level: readonly Expr[] = [expression]; level.length > 0; level = level.flatMap(parts)) count++
+  return count
 }
 
 function nesting(text: string): number {

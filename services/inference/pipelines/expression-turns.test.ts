@@ -53,6 +53,17 @@ describe('expressions in turns of the event loop', () => {
     await large
   })
 
+  test('work in the background gets little while other work waits, but gets it', async () => {
+    const { turns, pieces, done } = clock()
+    const background = turns.run(pieces('background', 100, MAX_TURN_MS / 4), true)
+    await turns.run(pieces('urgent', 70, MAX_TURN_MS / 4))
+    const between = done.slice(done.indexOf('urgent'))
+    const share = between.filter((name) => name === 'background').length / between.length
+    expect(share).toBeGreaterThan(0.05)
+    expect(share).toBeLessThan(0.2)
+    await background
+  })
+
   test('what a piece throws fails its own work only', async () => {
     const { turns, pieces, done } = clock()
     const failing = turns.run({

@@ -22,7 +22,7 @@ import type { Context } from '@slipway/telemetry'
 import { predict, type RawTensor } from '../local-predictions.ts'
 import { refusal } from '../refusals.ts'
 import type { Servable } from '../servable.ts'
-import type { Work } from '../work-queue.ts'
+import { BACKGROUND_PRIORITY, type Work } from '../work-queue.ts'
 import { type Column, evaluateRows, RequestTensors } from './evaluate.ts'
 import type { ExpressionTurns } from './expression-turns.ts'
 import { inStep } from './failures.ts'
@@ -218,14 +218,13 @@ export class PipelineRun {
   /** Does work in turns of the event loop, looking between its pieces whether it is still wanted. */
   async #inTurns<T>(work: Generator<void, T>): Promise<T> {
     let result: T | undefined
-    await this.#pipeline.turns.run({
-      next: () => {
-        const { done, value } = work.next()
-        if (done !== true) this.#checkWanted()
-        else result = value
-        return { done: done === true, value: undefined }
-      },
-    })
+    const next = () => {
+      const { done, value } = work.next()
+      if (done !== true) this.#checkWanted()
+      else result = value
+      return { done: done === true }
+    }
+    await this.#pipeline.turns.run({ next }, this.#work.priority >= BACKGROUND_PRIORITY)
     return result as T
   }
 
