@@ -13,8 +13,9 @@ export interface ResidencySettings {
   readonly maxLoadWaiters: number
 }
 
-/** Memory of a session, as a multiple of the bytes of its files, until it is measured. */
+/** Memory of a session, as a multiple of the bytes of its files, and of what runs it: until it is measured. */
 const MEMORY_FACTOR = 2
+const EXECUTOR_BYTES = 10 * 1024 * 1024
 /** Versions that are remembered as let go. */
 const MAX_UNLOADED = 10_000
 
@@ -62,5 +63,5 @@ export function policyOf(settings: ResidencySettings, unwantedIdleMs: number): R
 
 /** Memory of a version before it is measured: each executor has a session of its own. */
 export function memoryEstimate(executorsPerVersion: number): (fileBytes: number) => number {
-  return (fileBytes) => fileBytes * MEMORY_FACTOR * executorsPerVersion
+  return (fileBytes) => (EXECUTOR_BYTES + fileBytes * MEMORY_FACTOR) * executorsPerVersion
 }
