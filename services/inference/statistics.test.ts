@@ -73,16 +73,23 @@ test('without a name all models are told of, and what is not there is NOT_FOUND'
   }
 })
 
-test('a version that is loaded again begins anew, and one that is gone is not told of', async () => {
+test('a version that is let go and loaded again goes on counting, one that was taken off begins anew', async () => {
   const served = await server.add({ model: 'c', bytes: identityModel('FP32') })
   server.statistics.of(served).answered(performance.now())
+  expect((await server.client.modelStatistics({ name: 'c' })).modelStats[0]?.inferenceStats?.success?.count).toBe(1n)
+  server.models.set('c', '1', { kind: 'unloaded', unloadedTimeMs: 0 })
+  expect((await server.client.modelStatistics({ name: 'c' })).modelStats[0]).toMatchObject({
+    inferenceStats: { success: { count: 1n } },
+    memoryUsage: [],
+  })
+  const back = await server.add({ model: 'c', bytes: identityModel('FP32') })
   expect((await server.client.modelStatistics({ name: 'c' })).modelStats[0]?.inferenceStats?.success?.count).toBe(1n)
   server.models.set('c', '1', undefined)
   await expect(server.client.modelStatistics({ name: 'c' })).rejects.toMatchObject({ code: Code.NOT_FOUND })
   const again = await server.add({ model: 'c', bytes: identityModel('FP32') })
   expect((await server.client.modelStatistics({ name: 'c' })).modelStats[0]?.inferenceStats?.success?.count).toBe(0n)
   server.models.set('c', '1', undefined)
-  await Promise.all([served.close(), again.close()])
+  await Promise.all([served.close(), back.close(), again.close()])
 })
 
 test('sizes of batches are bounded; the totals go on', () => {

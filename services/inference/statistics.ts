@@ -136,7 +136,8 @@ export class Statistics {
     if (state === undefined) this.#versions.delete(name)
     else if (state.kind === 'ready') {
       const { served } = state
-      const counted = known?.digest === served.digest ? known.counted : new VersionStatistics()
+      const isSame = known !== undefined && known.digest === served.digest
+      const counted = isSame ? known.counted : new VersionStatistics()
       this.#versions.set(name, { model, number: version, digest: served.digest, counted, served })
     } else if (known !== undefined && state.kind !== 'unloading') known.served = undefined
   }
