@@ -13,8 +13,9 @@
  * 4. Hybrids of all features or none are never handed out: their answers are given.
  */
 
-/** Most hybrids that are handed out at once, unless one background row alone has more. */
+/** Most hybrids that are handed out at once, and most bytes of their coalitions, unless one background row alone has more. */
 export const MAX_HYBRIDS = 4096
+const MAX_COALITION_BYTES = 2 ** 18
 
 /** The game of one explained row against its background rows. */
 export interface ShapleyGame {
@@ -76,13 +77,15 @@ export function emptyHybrids(count: number, features: number): Hybrids {
 /** Runs of background rows whose hybrids are handed out together. */
 export function* parts(
   games: readonly number[][],
+  features: number,
   countOf: (players: readonly number[]) => number,
 ): Generator<{ readonly start: number; readonly end: number; readonly count: number }> {
+  const limit = Math.min(MAX_HYBRIDS, MAX_COALITION_BYTES / features)
   let start = 0
   let count = 0
   for (const [index, players] of games.entries()) {
     const more = countOf(players)
-    if (index > start && count + more > MAX_HYBRIDS) {
+    if (index > start && count + more > limit) {
       yield { start, end: index, count }
       start = index
       count = 0

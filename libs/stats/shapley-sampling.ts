@@ -48,7 +48,7 @@ function* sampleRound(
   strata: Strata,
 ): Generator<Hybrids, void, ArrayLike<number>> {
   const { features, prediction, backgroundPredictions } = game
-  for (const part of parts(games, (players) => pairCount(players.length))) {
+  for (const part of parts(games, features, (players) => pairCount(players.length))) {
     const hybrids = emptyHybrids(part.count, features)
     const orders: number[][] = []
     let at = 0
@@ -58,7 +58,9 @@ function* sampleRound(
       for (const walked of order.length > 1 ? [order, order.toReversed()] : []) {
         for (let length = 1; length < walked.length; length++, at++) {
           hybrids.backgrounds[at] = background
-          for (let place = 0; place < length; place++) hybrids.coalitions[at * features + (walked[place] as number)] = 1
+          // Each coalition is the one before and one more.
+          if (length > 1) hybrids.coalitions.copyWithin(at * features, (at - 1) * features, at * features)
+          hybrids.coalitions[at * features + (walked[length - 1] as number)] = 1
         }
       }
     }

@@ -23,7 +23,7 @@ export function* exactShapley(game: ShapleyGame): ShapleySteps {
   if (games.some((players) => players.length > MAX_EXACT_PLAYERS)) throw new RangeError('too many players')
   const values = new Float64Array(features)
   let evaluations = 0
-  for (const part of parts(games, (players) => coalitionCount(players.length))) {
+  for (const part of parts(games, features, (players) => coalitionCount(players.length))) {
     const hybrids = emptyHybrids(part.count, features)
     let at = 0
     for (let background = part.start; background < part.end; background++) {
@@ -76,7 +76,8 @@ function addExact(values: Float64Array, players: readonly number[], worth: Float
     let value = 0
     for (let mask = 0; mask < worth.length; mask++) {
       if ((mask & (1 << bit)) !== 0) continue
-      value += (weights[sizeOf(mask)] as number) * ((worth[mask | (1 << bit)] as number) - (worth[mask] as number))
+      value +=
+        (weights[sizes[mask] as number] as number) * ((worth[mask | (1 << bit)] as number) - (worth[mask] as number))
     }
     values[feature] = (values[feature] as number) + value / games
   }
@@ -93,8 +94,6 @@ function coalitionWeights(players: number): number[] {
   return weights
 }
 
-function sizeOf(mask: number): number {
-  let size = 0
-  for (let rest = mask; rest !== 0; rest &= rest - 1) size++
-  return size
-}
+/** The number of members of each coalition. */
+const sizes = Uint8Array.from({ length: 2 ** MAX_EXACT_PLAYERS })
+for (let mask = 1; mask < sizes.length; mask++) sizes[mask] = (sizes[mask >> 1] as number) + (mask & 1)

@@ -5,10 +5,10 @@
  *    somebody waits for: what more urgent work may have to wait for is one such batch.
  * 2. A full queue is no failure: a batch that was refused comes back when there is time, the pauses doubling, as long as
  *    the deadline allows.
- * 3. Equal rows among the hybrids that are asked for together run once.
+ * 3. Equal rows among the hybrids that are asked for together run once, where finding them costs less than running them.
  * 4. After the deadline, or when the caller is gone, no further batch is sent.
  */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Code, Failure } from '@slipway/rpc'
 import type { Hybrids } from '@slipway/stats'
 import { predict, type RawTensor } from '../local-predictions.ts'
@@ -22,6 +22,10 @@ import { readTarget, type Target } from './target.ts'
 
 const FIRST_PAUSE_MS = 10
 const MAX_PAUSE_MS = 1000
+/** Most values of features in one batch: they are put together in one turn of the event loop. */
+const MAX_BATCH_VALUES = 2 ** 15
+/** Most values of the background that are numbered, to find equal rows. */
+const MAX_NUMBERED_VALUES = 2 ** 14
 
 /** How batches are sent. */
 export interface EvaluatorOptions {
@@ -42,7 +46,7 @@ export interface HybridSources {
   readonly background: RowTable
   readonly players: readonly Player[]
   /** For each player and background row which value it has there, as `valueClasses` numbers them. */
-  readonly classes: Uint16Array
+  readonly classes: Uint16Array | undefined
 }
 
 /** See the top of this file. */
@@ -70,9 +74,12 @@ export class Evaluator {
   /** Answers to hybrids, in their order. */
   async answerHybrids(sources: HybridSources, hybrids: Hybrids): Promise<Float64Array> {
     const { batchRows, batchesInFlight, served } = this.#options
+    // Hybrids were just made: other work gets its turn before they are looked at.
+    await turn()
     const { first, unique } = distinct(sources, hybrids)
     const answers = new Float64Array(unique.length)
-    const size = served.signature.takesRows ? batchRows : 1
+    const rowsByCells = Math.max(1, Math.floor(MAX_BATCH_VALUES / sources.players.length))
+    const size = served.signature.takesRows ? Math.min(batchRows, rowsByCells) : 1
     let next = 0
     const work = async (): Promise<void> => {
       while (next < unique.length) {
@@ -109,8 +116,9 @@ export class Evaluator {
   }
 }
 
-/** Numbers the values of each player among the background rows: equal numbers, equal cells. */
-export function valueClasses(background: RowTable, rows: number, players: readonly Player[]): Uint16Array {
+/** Numbers the values of each player among the background rows: equal numbers, equal cells. Undefined when they are too many. */
+export function valueClasses(background: RowTable, rows: number, players: readonly Player[]): Uint16Array | undefined {
+  if (players.length * rows > MAX_NUMBERED_VALUES) return undefined
   const classes = new Uint16Array(players.length * rows)
   for (const [index, { cells }] of players.entries()) {
     const known = new Map<string, number>()
@@ -140,16 +148,21 @@ function distinct(
   { players, classes }: HybridSources,
   { backgrounds, coalitions }: Hybrids,
 ): { readonly first: Uint32Array; readonly unique: readonly number[] } {
+  if (classes === undefined) {
+    const all = Uint32Array.from(backgrounds.keys())
+    return { first: all, unique: [...all] }
+  }
   const rows = classes.length / players.length
   const known = new Map<string, number>()
   const unique: number[] = []
   const first = new Uint32Array(backgrounds.length)
-  const key = Buffer.alloc(2 * players.length)
+  const values = new Uint16Array(players.length)
+  const key = Buffer.from(values.buffer)
   for (let hybrid = 0; hybrid < backgrounds.length; hybrid++) {
     const row = backgrounds[hybrid] as number
     for (let player = 0; player < players.length; player++) {
       const isExplained = coalitions[hybrid * players.length + player] === 1
-      key.writeUInt16LE(isExplained ? FROM_EXPLAINED : (classes[player * rows + row] as number), 2 * player)
+      values[player] = isExplained ? FROM_EXPLAINED : (classes[player * rows + row] as number)
     }
     const text = key.toString('latin1')
     let place = known.get(text)

@@ -5,6 +5,7 @@
  * explained is the second answer; what the attributions leave open of the first is the additivity residual, so that a model
  * that does not answer the same row the same twice is found out, whatever the reason.
  */
+import { setImmediate as turn } from 'node:timers/promises'
 import { AttributionMethod, type Baseline } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { Code, Failure } from '@slipway/rpc'
 import {
@@ -27,7 +28,7 @@ export const DEFAULT_MAX_EVALUATIONS = 2 ** 18
 /** The default target of sampling, as a share of the sum of the attributions' sizes. */
 const RELATIVE_TARGET = 0.01
 /** Most comparisons of a row's feature with a background row's in one request. */
-const MAX_COMPARISONS = 2 ** 22
+const MAX_COMPARISONS = 2 ** 21
 /** How far a prediction may be from base value and attributions: batching and rounding stay far below. */
 const RESIDUAL_TOLERANCE = { absolute: 1e-5, relative: 1e-4 }
 
@@ -68,7 +69,7 @@ export async function explainRows(task: ExplainTask): Promise<Explained> {
   const available = Math.min(background.table.rows, task.maxBackgroundRows)
   checkSize(table.rows, available, players.length)
   const answeredAsCame = await answerTable(evaluator, table, evaluate)
-  const rows = backgroundRowsFor(task, available)
+  const rows = await backgroundRowsFor(task, available)
   const classes = valueClasses(background.table, rows, players)
   const predictions = await backgroundPredictions(task, evaluator, rows, classes)
   const base = predictions.reduce((sum, value) => sum + value, 0) / rows
@@ -95,12 +96,15 @@ async function answerTable(evaluator: Evaluator, table: RowTable, { served }: Ev
 }
 
 /** As many background rows as the budget allows: all when every row can be explained exactly, or sampled twice for each. */
-function backgroundRowsFor(task: ExplainTask, available: number): number {
+async function backgroundRowsFor(task: ExplainTask, available: number): Promise<number> {
   const { table, background, players, maxEvaluations } = task
-  const all = Array.from({ length: table.rows }, (_, row) =>
-    exactEvaluations(gameOf(task, compare({ table, row }, background.table, available, players), 0, zeros(available))),
-  )
-  if (all.every((evaluations) => evaluations <= maxEvaluations)) return available
+  let isExact = true
+  for (let row = 0; row < table.rows && isExact; row++) {
+    await turn()
+    const differs = compare({ table, row }, background.table, available, players)
+    isExact = exactEvaluations(gameOf(task, differs, 0, zeros(available))) <= maxEvaluations
+  }
+  if (isExact) return available
   const each = 4 * (players.length - 1)
   const affordable = Math.min(available, Math.floor(maxEvaluations / each))
   if (affordable >= 1) return affordable
@@ -113,7 +117,7 @@ async function backgroundPredictions(
   { background, evaluate, players }: ExplainTask,
   evaluator: Evaluator,
   rows: number,
-  classes: Uint16Array,
+  classes: Uint16Array | undefined,
 ): Promise<readonly number[]> {
   const { name } = evaluate.target
   const known = background.predictions.get(name)

@@ -1,5 +1,6 @@
 /** Puts rows together from an explained row and background rows: the cells of a coalition's features from the one, the others from the other. */
 import type { Hybrids } from '@slipway/stats'
+import { copyBytes } from '../bytes.ts'
 import type { RawTensor } from '../local-predictions.ts'
 import type { Player } from './players.ts'
 import { type RowTable, shapeOf, type TableColumn, type TableInput } from './row-table.ts'
@@ -46,17 +47,20 @@ export interface HybridBatch {
 /** The hybrids' inputs as tensors. */
 export function hybridTensors({ explained, background, players, hybrids, chosen }: HybridBatch): RawTensor[] {
   const { inputs } = explained.table
+  const ranges = rangesOf(players)
   const columns = inputs.map((input, index) => emptyColumn(input, chosen.length, background.columns[index]))
   for (const [place, hybrid] of chosen.entries()) {
     const other = hybrids.backgrounds[hybrid] as number
     for (const [index, input] of inputs.entries())
       copyCells(input, columns[index] as Filling, place, background.columns[index], other, 0, input.cells)
-    for (const [player, { cells }] of players.entries()) {
-      if (hybrids.coalitions[hybrid * players.length + player] !== 1) continue
-      for (const { input, start, end } of cells) {
-        const source = explained.table.columns[input]
-        copyCells(inputs[input] as TableInput, columns[input] as Filling, place, source, explained.row, start, end)
-      }
+    const coalition = hybrid * players.length
+    for (let at = 0; at < ranges.length; at += RANGE_WORDS) {
+      if (hybrids.coalitions[coalition + (ranges[at] as number)] !== 1) continue
+      const input = ranges[at + 1] as number
+      const start = ranges[at + 2] as number
+      const end = ranges[at + 3] as number
+      const source = explained.table.columns[input]
+      copyCells(inputs[input] as TableInput, columns[input] as Filling, place, source, explained.row, start, end)
     }
   }
   return inputs.map((input, index) => {
@@ -64,6 +68,22 @@ export function hybridTensors({ explained, background, players, hybrids, chosen 
     const bytes = column.kind === 'fixed' ? column.bytes : Buffer.concat(column.texts)
     return { name: input.name, datatype: input.datatype, shape: shapeOf(input, chosen.length), bytes }
   })
+}
+
+const RANGE_WORDS = 4
+const knownRanges = new WeakMap<readonly Player[], Int32Array>()
+
+/** The cells of all players as player, input, start and end, one after another: this is read for every row. */
+function rangesOf(players: readonly Player[]): Int32Array {
+  let ranges = knownRanges.get(players)
+  if (ranges === undefined) {
+    const words = players.flatMap(({ cells }, player) =>
+      cells.flatMap(({ input, start, end }) => [player, input, start, end]),
+    )
+    ranges = Int32Array.from(words)
+    knownRanges.set(players, ranges)
+  }
+  return ranges
 }
 
 type Filling = { readonly kind: 'fixed'; readonly bytes: Buffer } | { readonly kind: 'texts'; readonly texts: Buffer[] }
@@ -85,7 +105,8 @@ function copyCells(
   const to = targetRow * cells
   const from = sourceRow * cells
   if (target.kind === 'fixed' && source?.kind === 'fixed') {
-    source.bytes.copy(target.bytes, (to + start) * cellBytes, (from + start) * cellBytes, (from + end) * cellBytes)
+    const [first, last] = [(from + start) * cellBytes, (from + end) * cellBytes]
+    copyBytes(source.bytes, first, last, target.bytes, (to + start) * cellBytes)
   } else if (target.kind === 'texts' && source?.kind === 'texts') {
     for (let cell = start; cell < end; cell++) target.texts[to + cell] = source.texts[from + cell] as Buffer
   }
@@ -94,6 +115,7 @@ function copyCells(
 function isSameCell({ cellBytes }: TableInput, left: TableColumn, a: number, right: TableColumn, b: number): boolean {
   if (left.kind === 'texts' && right.kind === 'texts') return (left.texts[a] as Buffer).equals(right.texts[b] as Buffer)
   if (left.kind !== 'fixed' || right.kind !== 'fixed') return false
-  const [x, y] = [a * cellBytes, b * cellBytes]
-  return left.bytes.compare(right.bytes, y, y + cellBytes, x, x + cellBytes) === 0
+  for (let byte = 0; byte < cellBytes; byte++)
+    if (left.bytes[a * cellBytes + byte] !== right.bytes[b * cellBytes + byte]) return false
+  return true
 }
