@@ -16,8 +16,7 @@ import { FUZZ_MODEL, fuzzTensors } from './fuzz-model.ts'
 
 const MAX_ID_BYTES = 1024
 const MAX_ROWS = 65_536
-/** Of a tag or a length. */
-const MAX_LENGTH_BYTES = 5
+const MAX_VARINT_BYTES = 10
 
 const INVALID: ReadonlySet<Code> = new Set([Code.INVALID_ARGUMENT])
 const UNKNOWN: ReadonlySet<Code> = new Set([Code.NOT_FOUND])
@@ -139,22 +138,29 @@ function isPlain(message: DescMessage, bytes: Uint8Array): boolean {
   const reader = new BinaryReader(bytes)
   try {
     while (reader.pos < bytes.length) {
-      const from = reader.pos
+      if (!isShort(bytes, reader.pos)) return false
       const [number, wire] = reader.tag()
-      if (reader.pos - from > MAX_LENGTH_BYTES || wire === WireType.StartGroup || wire === WireType.EndGroup)
-        return false
+      if (wire === WireType.StartGroup || wire === WireType.EndGroup) return false
       const field = message.fields.find((one) => one.number === number)
       if (field !== undefined && !wireTypesOf(field).includes(wire)) return false
-      if (wire !== WireType.LengthDelimited) reader.skip(wire, number)
-      else {
-        const tooLong = bytes.subarray(reader.pos, reader.pos + MAX_LENGTH_BYTES).every((byte) => byte >= 0x80)
-        if (tooLong || !isPlainInside(field, reader.bytes())) return false
+      if (wire === WireType.LengthDelimited) {
+        if (!isShort(bytes, reader.pos) || !isPlainInside(field, reader.bytes())) return false
+      } else {
+        const from = reader.pos
+        reader.skip(wire, number)
+        if (reader.pos - from > MAX_VARINT_BYTES) return false
       }
     }
     return reader.pos === bytes.length
   } catch {
     return false
   }
+}
+
+/** True when a tag or a length fits 32 bits and is not longer than it takes: decoders cut off what is above. */
+function isShort(bytes: Uint8Array, at: number): boolean {
+  const end = bytes.subarray(at, at + 5).findIndex((byte) => byte < 0x80)
+  return end >= 0 && (end < 4 || (bytes[at + 4] ?? 0) <= 0x0f)
 }
 
 /** The wire types in which a field may be written; numbers of a list alone or packed. */
