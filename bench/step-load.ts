@@ -12,6 +12,8 @@ const MODEL = 'step'
 const FEW_CALLERS = 5
 const MANY_CALLERS = 500
 const OBJECTIVE_MS = 100
+/** Rows of a round: the server as it is, the unbatched one, the fixed ones. */
+const FIRST_FIXED = 2
 const GRID = [
   [32, 0],
   [128, 0],
@@ -25,7 +27,7 @@ const GRID = [
 export const stepLoadBenchmark: Benchmark = {
   name: 'step-load',
   summary: 'throughput after a step from 5 to 500 callers, against no batching and against the best fixed setting',
-  defaults: { seconds: 1.5, rounds: 7 },
+  defaults: { seconds: 1.5, rounds: 8 },
   async run({ seconds, rounds }, progress) {
     progress('making a model of 0.3 ms a run and 5 µs a row')
     const { model, cost } = await calibrate({ perRunMs: 0.3, perRowMs: 0.005 })
@@ -72,23 +74,33 @@ async function step(name: string, server: Parameters<typeof measureClosed>[1], m
 }
 
 function figuresOf(measured: readonly (readonly Row[])[]): Figure[] {
-  const ratioTo = (index: number): number =>
-    medianRatio(
-      measured.map((rows) => [rows[0]?.callsPerSecond ?? Number.NaN, rows[index]?.callsPerSecond ?? 0] as const),
-    )
-  const grid = GRID.map((_, index) => ratioTo(index + 2))
-  const best = grid.indexOf(Math.min(...grid))
-  const [bestRows, bestDelayMs] = GRID[best] ?? [0, 0]
+  const folds = [0, 1].map((fold) => measured.filter((_, index) => index % 2 === fold))
+  const best = folds.map((fold) => bestOf(fold.length > 0 ? fold : measured))
+  const ratios = folds.map((_, fold) =>
+    ratioTo(folds[1 - fold]?.length ? (folds[1 - fold] ?? []) : measured, best[fold] ?? 0),
+  )
+  const names = [...new Set(best.map((index) => measured[0]?.[index]?.name ?? ''))]
   return [
     informs('throughput', median(measured.map((rows) => rows[0]?.callsPerSecond ?? Number.NaN)), 'calls/s'),
-    atLeast('throughput, of unbatched', ratioTo(1), 3, '×'),
-    atLeast(
-      `throughput, of the best fixed setting (${bestRows} rows, ${bestDelayMs} ms)`,
-      Math.min(...grid),
-      0.95,
-      '×',
-    ),
+    atLeast('throughput, of unbatched', ratioTo(measured, 1), 3, '×'),
+    atLeast(`throughput, of the best fixed setting (${names.join('; ')})`, median(ratios), 0.95, '×'),
   ]
+}
+
+/**
+ * The fixed setting that does best in some rounds. It is compared in the other ones: the luckiest of several settings in the
+ * rounds that it was chosen by would look better than it is.
+ */
+function bestOf(rounds: readonly (readonly Row[])[]): number {
+  const settings = GRID.map((_, index) => index + FIRST_FIXED)
+  return settings.reduce((best, index) => (ratioTo(rounds, index) < ratioTo(rounds, best) ? index : best), FIRST_FIXED)
+}
+
+/** The middle of the learned server's throughput, of another's, round by round. */
+function ratioTo(rounds: readonly (readonly Row[])[], index: number): number {
+  return medianRatio(
+    rounds.map((rows) => [rows[0]?.callsPerSecond ?? Number.NaN, rows[index]?.callsPerSecond ?? 0] as const),
+  )
 }
 
 function setting(rows: number, delayMs: number): Record<string, string> {
