@@ -84,6 +84,7 @@ async function slipway(...words: string[]) {
       },
       width: 100,
       colours: false,
+      drawsProgress: false,
     },
   })
   return { code, out, err }
