@@ -7,10 +7,13 @@
 
 import { isUtf8 } from 'node:buffer'
 
-/** The wire types that the protocol's messages are written in. */
+/** Wire type of integers and booleans. */
 export const VARINT = 0
+/** Wire type of doubles. */
 export const FIXED64 = 1
+/** Wire type of texts, bytes, messages, and of lists of numbers. */
 export const LENGTH_DELIMITED = 2
+/** Wire type of floats. */
 export const FIXED32 = 5
 
 const MAX_FIELD = 2 ** 29 - 1
