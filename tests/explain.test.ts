@@ -1,14 +1,34 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect } from '@slipway/client'
+import { connect, type Slipway } from '@slipway/client'
 import { consume, openEmbeddedBus, topics } from '@slipway/events'
+import { drawBackground, registerVersion } from '@slipway/models'
+import { mlpModel, randomLayers } from '@slipway/onnx'
 import type { PredictionLogged } from '@slipway/proto/slipway/events/v1/prediction'
 import { AttributionMethod, Baseline } from '@slipway/proto/slipway/inference/v1/explain_service'
+import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
 import { startInProcess } from '@slipway/standalone/in-process'
 import { expect, test } from 'vitest'
 import { deployModel, endpoint, predictOnce } from './deployed-model.fixture.ts'
 import { freePortBase } from './ports.fixture.ts'
+
+/** The same model again, with rows to explain predictions with. */
+async function registerWithBackground(
+  { registry }: Slipway,
+  { name, features, outputs, featureService }: ModelVersion,
+) {
+  const inputs = [{ name: 'features', datatype: 'FP32', shape: [-1n, 2n] }]
+  const rows = Array.from({ length: 200 }, (_, row) => ({ timeMicros: 0n, values: { balance: row, amount: 2 * row } }))
+  return await registerVersion(registry, {
+    parent: name.split('/versions/')[0] ?? '',
+    files: { 'model.onnx': mlpModel({ layers: randomLayers([2, 4, 1], 1) }) },
+    background: await drawBackground({ inputs, features, rows, maxRows: 16, seed: 1 }),
+    features,
+    outputs,
+    featureService,
+  })
+}
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 
@@ -69,6 +89,17 @@ test('a logged prediction says how much each feature moved it, and the numbers a
     expect(explanation?.method).toBe(AttributionMethod.EXACT)
     for (const [index, value] of (logged?.attributions ?? []).entries())
       expect(explanation?.attributions[index]).toBeCloseTo(value, 6)
+    const second = await registerWithBackground(slipway, version)
+    await slipway.modelControl.loadVersion({ name: second.name })
+    const against = await slipway.explanations.explain({
+      model: 'credit',
+      version: '2',
+      rows: { case: 'features', value: { rows: [{ values }] } },
+    })
+    expect(against).toMatchObject({ digest: second.digest, baseline: Baseline.ROWS, backgroundRows: 16 })
+    const total = against.baseValue + sum(against.explanations[0]?.attributions ?? [])
+    expect(total).toBeCloseTo(against.explanations[0]?.prediction ?? Number.NaN, 6)
+
     const report = async () => (await slipway.drift.getReport({ name: 'monitors/credit' })).predictions
     await expect.poll(report, { timeout: 30_000 }).toBeGreaterThanOrEqual(1n)
   } finally {
