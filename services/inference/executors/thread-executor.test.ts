@@ -26,6 +26,17 @@ test('a thread whose model was let go runs the next one, and knows nothing of th
   await second.executor.close()
 })
 
+test('what models held is given back: memory does not grow with the number of models that came and went', async () => {
+  const start = createThreadExecutor()
+  const model = mlpModel({ layers: randomLayers([16, 2000, 2000, 1], 1) })
+  const swap = async (times: number): Promise<number> => {
+    for (let time = 0; time < times; time++) await (await openExecutor(start, model)).executor.close()
+    return process.memoryUsage.rss()
+  }
+  const before = await swap(10)
+  expect((await swap(30)) - before).toBeLessThan(15 * model.length)
+})
+
 test('a thread that is closed while it runs is not used again', async () => {
   const start = createThreadExecutor(script)
   const tell = async () => {

@@ -20,7 +20,7 @@ import {
 } from './layout.ts'
 import { awaitStart, type Listener, Overlaps } from './starting.ts'
 import { type FromThread, MAX_RUNNING, type ModelToOpen, SLOTS } from './thread-messages.ts'
-import { type Thread, Threads } from './threads.ts'
+import { type Slot, type Thread, Threads } from './threads.ts'
 
 const FIRST_BUFFER_BYTES = 64 * 1024
 /** What a thread holds before it has a model: its JavaScript engine and the runtime's binding, measured. */
@@ -44,7 +44,7 @@ export function createThreadExecutor(
     const thread = threads.take()
     const ended = openings.begin()
     try {
-      const message: ModelToOpen = { kind: 'open', model: await share(model), intraOpThreads }
+      const message: ModelToOpen = { kind: 'open', model: await copyOf(model), intraOpThreads }
       const grownBytes = await awaitStart<number>((resolve, reject) => {
         thread.listener = {
           hear: (answer) => {
@@ -54,7 +54,7 @@ export function createThreadExecutor(
           },
           gone: (reason) => reject(new Error(`the thread ended while loading: ${reason}`)),
         }
-        thread.say(message)
+        thread.say(message, typeof message.model === 'string' ? [] : [message.model])
       }, signal)
       // What the process grew while several models were opened at once is shared among them.
       const modelBytes = Math.max(typeof model === 'string' ? 0 : model.length, grownBytes / ended())
@@ -67,22 +67,15 @@ export function createThreadExecutor(
   }
 }
 
-async function share(model: Uint8Array | string): Promise<SharedArrayBuffer | string> {
+/** A copy that can be handed over: who gave the model keeps it. */
+async function copyOf(model: Uint8Array | string): Promise<ArrayBuffer | string> {
   if (typeof model === 'string') return model
-  const shared = new Uint8Array(new SharedArrayBuffer(model.length))
+  const copy = new Uint8Array(model.length)
   for (let at = 0; at < model.length; at += PIECE_BYTES) {
     if (at > 0) await turn()
-    shared.set(model.subarray(at, at + PIECE_BYTES), at)
+    copy.set(model.subarray(at, at + PIECE_BYTES), at)
   }
-  return shared.buffer
-}
-
-interface Slot {
-  input: Memory<SharedArrayBuffer>
-  output: Memory<SharedArrayBuffer>
-  batch: Batch | undefined
-  /** The answers of its last batch are being read. */
-  isRead: boolean
+  return copy.buffer
 }
 
 interface ThreadExecutorOptions {
@@ -111,11 +104,12 @@ class ThreadExecutor implements Executor, Listener<FromThread> {
     this.#events = events
     this.#ownBytes = ownBytes
     thread.listener = this
-    this.#slots = Array.from({ length: SLOTS }, (_, index) => {
+    thread.slots ??= Array.from({ length: SLOTS }, (_, index) => {
       const slot = { input: shared(FIRST_BUFFER_BYTES), output: shared(0), batch: undefined, isRead: false }
-      this.#thread.say({ kind: 'input-buffer', slot: index, buffer: slot.input.buffer })
+      thread.say({ kind: 'input-buffer', slot: index, buffer: slot.input.buffer })
       return slot
     })
+    this.#slots = thread.slots
   }
 
   get running(): number {

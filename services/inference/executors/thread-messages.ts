@@ -7,10 +7,10 @@ export const SLOTS = 3
 /** Batches of one executor that may be under way at once. */
 export const MAX_RUNNING = 2
 
-/** A model on its way to a thread; its bytes are shared, so that sending them copies nothing. */
+/** A model on its way to a thread; its bytes are handed over, so that sending them copies nothing. */
 export interface ModelToOpen {
   readonly kind: 'open'
-  readonly model: SharedArrayBuffer | string
+  readonly model: ArrayBuffer | string
   readonly intraOpThreads: number
 }
 

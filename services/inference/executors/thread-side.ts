@@ -21,16 +21,14 @@ export function serveThread(openSession: OpenSession): void {
   if (port === null) throw new Error('an executor runs in a worker thread')
   const say = (message: FromThread): void => port.postMessage(message)
   const groups = new Map<number, GroupDescription>()
-  let inputs: Memory[] = []
-  let outputs: Memory[] = []
+  const inputs: Memory[] = []
+  const outputs: Memory[] = []
   let session: ModelSession | undefined
 
   const open = async ({ model, intraOpThreads }: ModelToOpen): Promise<void> => {
     try {
       const before = process.memoryUsage.rss()
-      // The runtime takes no memory that threads share.
-      const bytes = typeof model === 'string' ? model : new Uint8Array(model).slice()
-      session = await openSession(bytes, intraOpThreads)
+      session = await openSession(typeof model === 'string' ? model : new Uint8Array(model), intraOpThreads)
       say({ kind: 'ready', grownBytes: Math.max(0, process.memoryUsage.rss() - before) })
     } catch (error) {
       say({ kind: 'refused', message: textOf(error) })
@@ -75,8 +73,6 @@ export function serveThread(openSession: OpenSession): void {
     const closing = session
     session = undefined
     groups.clear()
-    inputs = []
-    outputs = []
     await closing?.close()
     say({ kind: 'closed' })
   }

@@ -3,6 +3,8 @@
  * next model: a swap of versions starts no thread.
  */
 import { Worker } from 'node:worker_threads'
+import type { Batch } from './executor.ts'
+import type { Memory } from './layout.ts'
 import type { Listener } from './starting.ts'
 import type { FromThread, ToThread } from './thread-messages.ts'
 
@@ -11,8 +13,19 @@ const MAX_SPARE_THREADS = 4
 /** A thread that takes longer to give its model back is ended. */
 const CLOSE_LIMIT_MS = 1000
 
+/** A batch's place in memory that the event loop and a thread share. */
+export interface Slot {
+  input: Memory<SharedArrayBuffer>
+  output: Memory<SharedArrayBuffer>
+  batch: Batch | undefined
+  /** The answers of its last batch are being read. */
+  isRead: boolean
+}
+
 /** A thread, and who listens to it. */
 export class Thread {
+  /** Its memory, which stays with it when the model goes: shared memory that is given up is only collected by chance. */
+  slots: readonly Slot[] | undefined
   listener: Listener<FromThread> | undefined
   readonly #worker: Worker
   #end: string | undefined
@@ -31,9 +44,11 @@ export class Thread {
     })
   }
 
-  say(message: ToThread): void {
-    if (this.#end === undefined) this.#worker.postMessage(message)
-    else this.listener?.gone(this.#end)
+  /** Says something; what is handed over is the thread's from then on, and was not copied. */
+  say(message: ToThread, handedOver?: readonly ArrayBuffer[]): void {
+    if (this.#end !== undefined) this.listener?.gone(this.#end)
+    else if (handedOver === undefined) this.#worker.postMessage(message)
+    else this.#worker.postMessage(message, handedOver)
   }
 
   /** Whether the thread keeps the server from ending. */
