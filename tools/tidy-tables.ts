@@ -25,7 +25,7 @@ export const adapters: readonly AdapterRule[] = [
       /^services\/inference\/batch-jobs\//,
       /^examples\/flights\//,
       /^libs\/models\/parquet\.ts$/,
-      /^bench\/batch-[\w-]+\.ts$/,
+      /^bench\/(servers\/)?batch-[\w-]+\.ts$/,
     ],
     tests: true,
   },

@@ -60,9 +60,12 @@ export class Reader {
     const child = spawn(process.execPath, [script, JSON.stringify(this.#limits)], {
       stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
     })
-    child.once('exit', () => {
+    const forget = (): void => {
       if (this.#child === child) this.#child = undefined
-    })
+    }
+    child.once('exit', forget).on('error', forget)
+    // When the process is killed its end of the stream breaks; its exit says so.
+    ;(child.stdio[3] as Duplex).on('error', () => undefined)
     this.#child = child
     return child
   }
