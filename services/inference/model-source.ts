@@ -52,6 +52,8 @@ export interface ModelSource {
   files(name: string): Promise<VersionFiles>
   /** Bytes of a version's files, if that is known without waiting. */
   sizeBytes(name: string): number | undefined
+  /** The version is not loaded any more: what was laid out for it may go. */
+  letGo(name: string): Promise<void>
 }
 
 /** Splits `models/{model}/versions/{number}`. */

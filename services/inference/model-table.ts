@@ -135,6 +135,14 @@ export class ModelTable {
     return state?.kind === 'ready' ? !state.served.isQuarantined : isLetGo(state)
   }
 
+  /** The version that would answer now, '' standing for the default; undefined when none would. It is no use of the version. */
+  peek(model: string, version: string): Servable | undefined {
+    const entry = this.#models.get(model)
+    if (version === '') return entry?.current
+    const state = entry?.versions.get(version)
+    return state?.kind === 'ready' ? state.served : undefined
+  }
+
   /** Has the listeners hear of a version that changed by itself: it was quarantined. */
   changed(model: string, version: string): void {
     this.#tell(model, version)

@@ -75,7 +75,7 @@ function open(change: Partial<ResidencyOptions['policy']> = {}, maxWaiters = 100
     wanted,
     models,
     maxWaiters,
-    source: { files: async (name) => files(name), sizeBytes: () => 60 },
+    source: { files: async (name) => files(name), sizeBytes: () => 60, letGo: async () => undefined },
     start: async (name) => {
       begun.push(name)
       await gates.get(name)?.promise

@@ -122,12 +122,13 @@ export class VersionHands {
   }
 
   async #unload(name: string, reason: string): Promise<void> {
-    const { wanted, isWanted, onUnloaded, onError, onChange } = this.#options
+    const { source, wanted, isWanted, onUnloaded, onError, onChange } = this.#options
     const found = this.#get(name)
     if (found?.kind === 'failed' || found?.kind === 'unloaded') this.forget(name)
     if (found?.kind !== 'ready') return
     this.#set(name, { kind: 'unloading', served: found.served })
     await found.served.drain().catch((error: unknown) => onError?.(error))
+    await source.letGo(name).catch((error: unknown) => onError?.(error))
     const now = this.#get(name)
     if (now?.kind === 'unloading' && now.served === found.served) {
       if ((reason === 'idle' || reason === 'memory') && isWanted(name)) this.setUnloaded(name)

@@ -142,7 +142,8 @@ async function digestOfFile(path: string): Promise<string> {
   return `sha256:${hash.digest('hex')}`
 }
 
-async function syncDirectory(path: string): Promise<void> {
+/** Has a folder's entries on disk, such as a file that was renamed. */
+export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r')
   try {
     await directory.sync()

@@ -56,6 +56,8 @@ export class FolderSource implements ModelSource {
     }
   }
 
+  async letGo(): Promise<void> {}
+
   /** Taken once for each state of the files. */
   async #manifest(found: FoundVersion): Promise<Manifest> {
     const known = this.#manifests.get(found.name)

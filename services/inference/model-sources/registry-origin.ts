@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { type ClientTls, createClient } from '@slipway/rpc'
@@ -30,6 +31,9 @@ export async function openRegistryOrigin(options: RegistryOriginOptions): Promis
   const { registryAddress, tls, dataDirectory, maxCacheBytes, models, log } = options
   const registry = createClient(RegistryService, { address: registryAddress, tls })
   const state = await RegistryState.open(join(dataDirectory, 'registry.json'))
+  const layoutDirectory = join(dataDirectory, 'layout')
+  // What was laid out before is laid out anew when it is loaded: nothing that a process left behind takes room for ever.
+  await rm(layoutDirectory, { recursive: true, force: true })
   const cache = new ArtifactCache({
     directory: join(dataDirectory, 'cache'),
     maxBytes: maxCacheBytes,
@@ -39,7 +43,7 @@ export async function openRegistryOrigin(options: RegistryOriginOptions): Promis
   let watch: ReturnType<typeof watchRegistry> | undefined
   return {
     wanted: state,
-    source: new RegistrySource({ registry, state, cache, layoutDirectory: join(dataDirectory, 'layout') }),
+    source: new RegistrySource({ registry, state, cache, layoutDirectory }),
     describe: (name) => registry.getVersion({ name }, { timeoutMs: DESCRIBE_TIMEOUT_MS }),
     unwantedIdleMs: options.idleMs,
     repository: (residency) => ({

@@ -58,6 +58,12 @@ export class RegistrySource implements ModelSource {
     }
   }
 
+  /** A file that the cache has dropped takes its room as long as it is linked here. */
+  async letGo(name: string): Promise<void> {
+    const manifest = this.#options.state.manifest(name)
+    if (manifest !== undefined) await rm(this.#folderOf(manifest), { recursive: true, force: true })
+  }
+
   /** A version never changes, so the registry is asked once. */
   async #manifest(name: string): Promise<Manifest> {
     const { registry, state } = this.#options
@@ -75,8 +81,8 @@ export class RegistrySource implements ModelSource {
   }
 
   async #layOut(name: string, manifest: Manifest): Promise<string> {
-    const { cache, layoutDirectory } = this.#options
-    const folder = join(layoutDirectory, manifest.digest.replace('sha256:', ''))
+    const { cache } = this.#options
+    const folder = this.#folderOf(manifest)
     for (const file of manifest.files) {
       if (file.path.split('/').some((part) => part === '..' || part === '.'))
         throw new Failure(Code.FAILED_PRECONDITION, 'BAD_PATH', `${name} has a file that would lie elsewhere`)
@@ -87,5 +93,8 @@ export class RegistrySource implements ModelSource {
       await link(await cache.ensure(file), target)
     }
     return folder
+  }
+  #folderOf({ digest }: Manifest): string {
+    return join(this.#options.layoutDirectory, digest.replace('sha256:', ''))
   }
 }

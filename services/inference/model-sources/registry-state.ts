@@ -2,7 +2,7 @@
  * What this server knows of the registry, kept on disk, so that it serves after a restart without asking anybody: the aliases,
  * the versions that it was asked to hold, and what their files are.
  *
- * 1. A file that is there is whole: it is written beside, synced and renamed.
+ * 1. A file that is there is whole: it is written beside, synced and renamed, and its folder synced.
  * 2. `flush` resolves when everything changed before it is on disk.
  * 3. A file that cannot be read is as good as none: the registry tells everything again.
  */
@@ -10,6 +10,7 @@ import { mkdir, open, readFile, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Manifest } from '../model-source.ts'
 import type { AskedBy, WantedVersions } from '../wanted-versions.ts'
+import { syncDirectory } from './artifact-cache.ts'
 
 interface Contents {
   revision: string
@@ -130,6 +131,7 @@ export class RegistryState implements WantedVersions {
       await file.sync()
       await file.close()
       await rename(partial, this.#path)
+      await syncDirectory(dirname(this.#path))
     } catch (error) {
       this.#isDirty = true
       throw error
