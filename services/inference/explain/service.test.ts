@@ -313,7 +313,7 @@ describe('sampled explanations', () => {
 
   test('add up, and are within their standard errors; the same seed gives the same', async () => {
     const { client } = await explaining(functionModel(vectorSignature(width), wide), { background: many })
-    const request = { rows: tensors(rows), options: { maxEvaluations: 20_000n, seed: 3n, targetStandardError: 0 } }
+    const request = { rows: tensors(rows), options: { maxEvaluations: 6_000n, seed: 3n, targetStandardError: 0 } }
     const answer = await explained(client, request)
     const explanation = answer.explanations[0]
     expect(explanation?.method).toBe(AttributionMethod.SAMPLED)

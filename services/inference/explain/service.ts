@@ -4,6 +4,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf'
 import { FeatureValueError, featureTensors, type RowValue } from '@slipway/models'
 import type { Value } from '@slipway/proto/slipway/features/v1/value'
 import {
+  AttributionMethod,
   Baseline,
   type ExplainRequest,
   type ExplainResponseSchema,
@@ -11,6 +12,7 @@ import {
   type FeatureRows,
 } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { type CallContext, Code, Failure, type Implementation, implement } from '@slipway/rpc'
+import { attribute, meter, metric } from '@slipway/telemetry'
 import type { ModelTable } from '../model-table.ts'
 import { refusal } from '../refusals.ts'
 import type { Servable } from '../servable.ts'
@@ -29,6 +31,9 @@ import type { ExplainSettings } from './settings.ts'
 import { chooseTarget } from './target.ts'
 
 const BUSY_RETRY_MS = 1000
+const meters = meter('slipway.inference')
+const explainedRows = meters.createCounter(metric.inferenceExplainedRows)
+const askedRows = meters.createCounter(metric.inferenceExplainEvaluations)
 
 /** What explanations need from around them. */
 export interface ExplainOptions {
@@ -106,6 +111,10 @@ async function answer(call: Call): Promise<MessageInitShape<typeof ExplainRespon
     seed: options?.seed ?? 0n,
     targetStandardError: options?.targetStandardError,
   })
+  for (const { method, evaluations } of explained.explanations) {
+    explainedRows.add(1, { [attribute.outcome]: method === AttributionMethod.EXACT ? 'exact' : 'sampled' })
+    askedRows.add(Number(evaluations))
+  }
   return {
     ...explained,
     explanations: [...explained.explanations],
