@@ -33,21 +33,29 @@ export const pipelineBenchmark: Benchmark = {
     const alone: Row[][] = []
     const many: Row[][] = []
     const wide: Row[][] = []
-    const lagsMs: number[] = []
+    const delaysMs: Record<string, number>[] = []
     try {
       for (let round = 1; round <= rounds; round++) {
         progress(`round ${round} of ${rounds}`)
         alone.push(await each((name) => measureClosed(`${name}, 1 caller`, server, load(name, 1, 1))))
         many.push(await each((name) => measureClosed(`${name}, ${CALLERS} callers`, server, load(name, CALLERS, 1))))
-        await delayOf(server)
-        wide.push(await each((name) => measureClosed(`${name}, ${ROWS} rows`, server, load(name, CALLERS, ROWS))))
-        lagsMs.push((await delayOf(server)).p99 * 1000)
+        const delays: Record<string, number> = {}
+        wide.push(
+          await each(async (name) => {
+            await delayOf(server)
+            const row = await measureClosed(`${name}, ${ROWS} rows`, server, load(name, CALLERS, ROWS))
+            delays[name] = (await delayOf(server)).p99 * 1000
+            return row
+          }),
+        )
+        delaysMs.push(delays)
       }
     } finally {
       await stop()
     }
     const ratio = (measured: readonly Row[][], pick: (row: Row) => number) =>
       median(measured.map((rows) => value(rows, 'chain', pick) / (MODELS_IN_CHAIN * value(rows, 'layer', pick))))
+    const delay = (name: string) => median(delaysMs.map((delays) => delays[name] ?? Number.NaN))
     const added = (measured: readonly Row[][], pick: (row: Row) => number) =>
       median(measured.map((rows) => value(rows, 'words', pick) - value(rows, 'layer', pick)))
     return {
@@ -79,11 +87,12 @@ export const pipelineBenchmark: Benchmark = {
           added(wide, (row) => row.cpuMicrosPerCall / ROWS),
           'µs/row',
         ),
-        atMost(`p99 delay of the event loop under calls of ${ROWS} rows`, median(lagsMs), 10, 'ms'),
+        informs(`p99 delay of the event loop, the model alone, ${ROWS} rows`, delay('layer'), 'ms'),
+        atMost('p99 delay of the event loop, with expressions, beyond that', delay('words') - delay('layer'), 10, 'ms'),
         failures([...alone, ...many, ...wide]),
       ],
       details: [...detailsOf(alone), ...detailsOf(many).slice(1), ...detailsOf(wide).slice(1)],
-      data: { alone, many, wide, lagsMs },
+      data: { alone, many, wide, delaysMs },
     }
   },
 }
