@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
 import { Code, codeName, codeOf } from './code.ts'
 import { Failure } from './failure.ts'
 import {
@@ -72,6 +72,19 @@ describe('a failure on the wire', () => {
     expect(failure).toMatchObject({ code: Code.INTERNAL, message: 'internal error', cause: new Error('secret') })
     expect(Failure.from(failure)).toBe(failure)
   })
+})
+
+test('failures that say the same share their bytes, those that do not never do', () => {
+  const full = (reason: string, message: string, retryAfterMs?: number) =>
+    encodeStatus(
+      new Failure(Code.RESOURCE_EXHAUSTED, reason, message, retryAfterMs === undefined ? {} : { retryAfterMs }),
+    )
+  expect(full('A', 'b', 5)).toBe(full('A', 'b', 5))
+  const others = [full('A', 'b'), full('A', 'b', 6), full('A b', ''), full('A', ' b'), full('', 'Ab', 5)]
+  expect(new Set([full('A', 'b', 5), ...others].map((bytes) => Buffer.from(bytes).toString('hex'))).size).toBe(6)
+  for (let index = 0; index < 2000; index++) full('A', `${index}`)
+  const { reason, message } = decodeStatus({ code: 8, message: '', details: full('A', '1999') })
+  expect({ reason, message }).toEqual({ reason: 'A', message: '1999' })
 })
 
 describe('grpc-message', () => {

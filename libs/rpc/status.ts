@@ -19,6 +19,11 @@ const MAX_DESCRIPTION_CHARACTERS = 256
 const MAX_PUSHBACK_MS = 2 ** 31 - 1
 const ERROR_DOMAIN = 'slipway'
 
+/** Statuses that are kept, all forgotten when they are more. */
+const MAX_KNOWN_STATUSES = 512
+const MAX_KNOWN_CHARACTERS = 512
+const knownStatuses = new Map<string, Uint8Array>()
+
 const clip = (text: string, characters: number): string =>
   (text.length > characters ? `${text.slice(0, characters - 1)}…` : text).toWellFormed()
 
@@ -47,8 +52,25 @@ export function percentDecode(text: string): string {
   }
 }
 
-/** A failure as a serialised google.rpc.Status with its details. */
+/**
+ * A failure as a serialised google.rpc.Status with its details. Those that say the same share their bytes, which must not be
+ * changed: a server that refuses thousands of calls a second tells all of them the same few things.
+ */
 export function encodeStatus(failure: Failure): Uint8Array {
+  const { code, reason, message, violations, metadata, retryAfterMs } = failure
+  if (violations.length > 0 || Object.keys(metadata).length > 0) return encodeAnew(failure)
+  const key = `${code} ${retryAfterMs} ${reason.length} ${reason}${message}`
+  if (key.length > MAX_KNOWN_CHARACTERS) return encodeAnew(failure)
+  let bytes = knownStatuses.get(key)
+  if (bytes === undefined) {
+    bytes = encodeAnew(failure)
+    if (knownStatuses.size >= MAX_KNOWN_STATUSES) knownStatuses.clear()
+    knownStatuses.set(key, bytes)
+  }
+  return bytes
+}
+
+function encodeAnew(failure: Failure): Uint8Array {
   const { violations, retryAfterMs } = failure
   const reason = clip(failure.reason, MAX_DESCRIPTION_CHARACTERS)
   const metadata = Object.fromEntries(
