@@ -15,8 +15,10 @@ const CALLS_PER_SECOND = 20_000
 const DEADLINE_MS = 20
 const RECOVERY_MS = 1000
 /** Before the storm that counts, a short one: what a server takes once is not what it loses. */
-const FIRST_STORM_MS = 5000
-const ALLOWED_GROWTH = 1.1
+const FIRST_STORM_MS = 10_000
+const HELD_GROWTH = 1.1
+/** The allocator keeps more or less of what it had once. */
+const RESIDENT_GROWTH = 1.2
 /** Full speed is what it was before, but for what a machine's speed varies by. */
 const FULL = 0.9
 
