@@ -58,13 +58,13 @@ export const deadlineStormBenchmark: Benchmark = {
           atMost(
             'memory held, of before',
             growth(({ heldBytes }) => heldBytes),
-            ALLOWED_GROWTH,
+            HELD_GROWTH,
             '×',
           ),
           atMost(
             'memory resident, of before',
             growth(({ residentBytes }) => residentBytes),
-            ALLOWED_GROWTH,
+            RESIDENT_GROWTH,
             '×',
           ),
           atLeast('speed one second after, of before', after.callsPerSecond / before.callsPerSecond, FULL, '×'),
