@@ -9,12 +9,13 @@ import { type InferenceConfig, loadConfig } from './config.ts'
 import { chooseExecutor } from './executors/choose.ts'
 import { openHttp } from './http/open.ts'
 import { createInference } from './infer.ts'
+import type { ExecutionFacts } from './model-config.ts'
 import { createModelControlService } from './model-control.ts'
 import { ModelHealth } from './model-health.ts'
 import { openFolderOrigin } from './model-sources/folder-origin.ts'
 import { openRegistryOrigin } from './model-sources/registry-origin.ts'
 import { ModelTable } from './model-table.ts'
-import { createLoadLog, createObserver } from './observer.ts'
+import { createLoadLog, createObserver, type Observer } from './observer.ts'
 import { createStarter, type HoldVersion } from './pipelines/start-pipeline.ts'
 import { Residency } from './residency-loop.ts'
 import { memoryEstimate, policyOf } from './residency-settings.ts'
@@ -34,22 +35,10 @@ export async function start(env: Environment): Promise<RunningService & { readon
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
   const models = new ModelTable()
-  const { modelDirectory } = config
-  const origin =
-    modelDirectory === undefined
-      ? await openRegistryOrigin({ ...config, tls: tls?.client, models, log })
-      : await openFolderOrigin({ ...config, modelDirectory, models, log })
+  const origin = await openOrigin({ ...config, tls: tls?.client, models, log })
   const observer = createObserver(log, models, config.maxLabelledVersions)
   const statistics = new Statistics(models)
-  const onBatch: typeof observer.onBatch = (version, batch, result) => {
-    statistics.onBatch(version, batch, result)
-    observer.onBatch(version, batch, result)
-  }
-  const onDeath: typeof observer.onDeath = (version, reason, isQuarantined) => {
-    observer.onDeath(version, reason, isQuarantined)
-    if (isQuarantined) models.changed(version.model, version.number)
-  }
-  const run = { ...runOptions(config), ...observer, onBatch, onDeath }
+  const run = { ...runOptions(config), ...observer, ...listenersTo(observer, statistics, models) }
   const keepResponses = createResponseCache(config)
   const { wanted, source } = origin
   const hold: HoldVersion = (name, digest) => residency.hold(name, digest)
@@ -73,10 +62,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     identity: config.identity,
     isReady: () => isReady,
     repository: origin.repository(residency),
-    execution: {
-      ...config,
-      ofModel: (model) => ({ ...limitsFor(config, model), keepsResponses: isCached(config, model) }),
-    },
+    execution: executionOf(config),
     statistics,
   })
   const rooms = await openRooms({ config, inference, models, run, source, tls: tls?.client })
@@ -92,10 +78,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     listen: config.listen,
     tls: tls?.server,
     behindMesh: config.insecureBehindMesh,
-    limits: {
-      maxRequestBytes: config.maxRequestBytes,
-      maxResponseBytes: Math.max(config.maxRequestBytes, MIN_MAX_RESPONSE_BYTES),
-    },
+    limits: messageLimits(config),
     onError,
   })
   tellHealth(server, false)
@@ -130,8 +113,39 @@ export async function start(env: Environment): Promise<RunningService & { readon
   }
 }
 
-function isCached({ maxCachedResponseBytes, cachedModels }: InferenceConfig, model: string): boolean {
-  return maxCachedResponseBytes > 0 && (cachedModels?.has(model) ?? true)
+/** Models come from a folder where one is named, else from the registry. */
+function openOrigin(options: Parameters<typeof openRegistryOrigin>[0] & Omit<InferenceConfig, 'tls'>) {
+  const { modelDirectory } = options
+  return modelDirectory === undefined ? openRegistryOrigin(options) : openFolderOrigin({ ...options, modelDirectory })
+}
+
+/** Who hears of batches and deaths beside the telemetry. */
+function listenersTo(
+  observer: Observer,
+  statistics: Statistics,
+  models: ModelTable,
+): Pick<Observer, 'onBatch' | 'onDeath'> {
+  return {
+    onBatch(version, batch, result) {
+      statistics.onBatch(version, batch, result)
+      observer.onBatch(version, batch, result)
+    },
+    onDeath(version, reason, isQuarantined) {
+      observer.onDeath(version, reason, isQuarantined)
+      if (isQuarantined) models.changed(version.model, version.number)
+    },
+  }
+}
+
+/** What `ModelConfig` says of how models are run. */
+function executionOf(config: InferenceConfig): ExecutionFacts {
+  const { maxCachedResponseBytes, cachedModels } = config
+  const keepsResponses = (model: string) => maxCachedResponseBytes > 0 && (cachedModels?.has(model) ?? true)
+  return { ...config, ofModel: (model) => ({ ...limitsFor(config, model), keepsResponses: keepsResponses(model) }) }
+}
+
+function messageLimits({ maxRequestBytes }: InferenceConfig) {
+  return { maxRequestBytes, maxResponseBytes: Math.max(maxRequestBytes, MIN_MAX_RESPONSE_BYTES) }
 }
 
 /** The server as a whole is as healthy as its predictions. */
