@@ -41,7 +41,10 @@ export function predict(served: Servable, request: LocalRequest): Promise<readon
     outputs: outputs.map((name) => ({ name })),
   })
   const plan = planRequest(message, served.signature, served.group)
-  const bytes = Buffer.concat(inputs.map((input) => input.bytes))
+  // The bytes of a single input are taken as they are: they stay the caller's until the answer is there.
+  const [first] = inputs
+  const bytes =
+    first !== undefined && inputs.length === 1 ? first.bytes : Buffer.concat(inputs.map((input) => input.bytes))
   const offsets = checkRaw(bytes, consecutive(inputs.map((input) => input.bytes.length)), plan, served.model)
   if (signal?.aborted) return Promise.reject(new Failure(Code.CANCELLED, 'CANCELLED', 'the request was given up'))
   return new Promise((resolve, reject) => {

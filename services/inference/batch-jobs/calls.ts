@@ -44,11 +44,13 @@ export class Calls {
   failed = 0
 
   constructor(options: CallsOptions, answers: AnswerTable) {
-    const { recipe } = options
+    const { recipe, limits } = options
     this.#options = options
     this.#answers = answers
     this.#maxRows = maxCallRows(recipe)
-    this.#tensors = recipe.inputs.map((tensor) => createTensorRows(tensor, this.#maxRows + CHUNK_ROWS))
+    // A call that was answered has left this process, and with it its memory is free.
+    const uses = limits.callsInFlight + 1
+    this.#tensors = recipe.inputs.map((tensor) => createTensorRows(tensor, this.#maxRows + CHUNK_ROWS, uses))
     if (learned.job !== recipe.job) Object.assign(learned, { job: recipe.job, rows: FIRST_CALL_ROWS })
   }
 

@@ -7,6 +7,9 @@
 export const MAX_FRAME_BYTES = 512 * 1024 * 1024
 
 const PREFIX_BYTES = 8
+/** Messages whose memory is kept. */
+const MAX_FREE = 8
+const MIN_REUSED_BYTES = 64 * 1024
 
 /** A message: `head` is JSON, `pieces` are bytes. */
 export interface Frame<Head> {
@@ -26,11 +29,18 @@ export function encodeFrame(head: unknown, pieces: readonly Uint8Array[] = []): 
   return [Buffer.concat([prefix, headBytes]), ...pieces]
 }
 
-/** Puts messages together again from what a stream gives. */
+/**
+ * Puts messages together again from what a stream gives. Memory of messages that were given back is used again: large
+ * messages one after another would keep the garbage collector busy.
+ */
 export class FrameReader<Head> {
   readonly #onFrame: (frame: Frame<Head>) => void
-  #chunks: Buffer[] = []
-  #bytes = 0
+  readonly #free: Buffer[] = []
+  readonly #lent = new WeakMap<Frame<Head>, Buffer>()
+  readonly #prefix = Buffer.alloc(PREFIX_BYTES)
+  #filled = 0
+  #body: Buffer | undefined
+  #bodyBytes = 0
 
   constructor(onFrame: (frame: Frame<Head>) => void) {
     this.#onFrame = onFrame
@@ -38,31 +48,50 @@ export class FrameReader<Head> {
 
   /** Takes what came. */
   push(chunk: Buffer): void {
-    this.#chunks.push(chunk)
-    this.#bytes += chunk.length
-    while (this.#bytes >= PREFIX_BYTES) {
-      const needed = 4 + this.#peekLength()
-      if (needed > MAX_FRAME_BYTES + 4) throw new RangeError(`a message of ${needed} bytes`)
-      if (this.#bytes < needed) return
-      const all = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks)
-      this.#chunks = all.length === needed ? [] : [all.subarray(needed)]
-      this.#bytes -= needed
-      this.#onFrame(decode<Head>(all.subarray(4, needed)))
+    let at = 0
+    while (at < chunk.length) {
+      if (this.#body === undefined) {
+        const taken = chunk.copy(this.#prefix, this.#filled, at, at + PREFIX_BYTES - this.#filled)
+        at += taken
+        this.#filled += taken
+        if (this.#filled === PREFIX_BYTES) this.#begin()
+      } else {
+        const taken = chunk.copy(this.#body, this.#filled, at, at + this.#bodyBytes - this.#filled)
+        at += taken
+        this.#filled += taken
+      }
+      if (this.#body !== undefined && this.#filled === this.#bodyBytes) this.#end(this.#body)
     }
   }
 
-  #peekLength(): number {
-    const [first] = this.#chunks
-    if (first !== undefined && first.length >= 4) return first.readUInt32LE(0)
-    const all = Buffer.concat(this.#chunks)
-    this.#chunks = [all]
-    return all.readUInt32LE(0)
+  /** Gives a message's memory back: its pieces hold other bytes from now on. */
+  release(frame: Frame<Head>): void {
+    const memory = this.#lent.get(frame)
+    this.#lent.delete(frame)
+    if (memory !== undefined && this.#free.length < MAX_FREE) this.#free.push(memory)
+  }
+
+  #begin(): void {
+    const bytes = this.#prefix.readUInt32LE(0) - 4
+    if (bytes < 0 || bytes > MAX_FRAME_BYTES) throw new RangeError(`a message of ${bytes} bytes`)
+    const index = this.#free.findIndex(({ length }) => length >= bytes && length <= 2 * bytes + MIN_REUSED_BYTES)
+    const [found = Buffer.allocUnsafeSlow(bytes)] = index < 0 ? [] : this.#free.splice(index, 1)
+    this.#body = found
+    this.#bodyBytes = bytes
+    this.#filled = 0
+  }
+
+  #end(body: Buffer): void {
+    const frame = decode<Head>(body, this.#prefix.readUInt32LE(4))
+    this.#lent.set(frame, body)
+    this.#body = undefined
+    this.#filled = 0
+    this.#onFrame(frame)
   }
 }
 
-function decode<Head>(bytes: Buffer): Frame<Head> {
-  const headEnd = 4 + bytes.readUInt32LE(0)
-  const { head, sizes } = JSON.parse(bytes.toString('utf8', 4, headEnd)) as { head: Head; sizes: number[] }
+function decode<Head>(bytes: Buffer, headEnd: number): Frame<Head> {
+  const { head, sizes } = JSON.parse(bytes.toString('utf8', 0, headEnd)) as { head: Head; sizes: number[] }
   let at = headEnd
   const pieces = sizes.map((size) => {
     at += size

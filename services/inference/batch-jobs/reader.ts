@@ -88,17 +88,17 @@ export class Reader {
       for (const piece of encodeFrame(message, pieces)) stream.write(piece)
       stream.uncork()
     }
-    const hear = ({ head, pieces }: Frame<FromReader>): void => {
+    const hear = (frame: Frame<FromReader>): void => {
+      const { head, pieces } = frame
       if (head.kind === 'done') resolve(head.result)
       else if (head.kind === 'failed') reject(head.isInput ? new InputError(head.message) : new Error(head.message))
       else if (answer !== undefined) {
         const { call, rows, first } = head
         const startedMs = performance.now()
-        answer(pieces, rows, first).then(
-          ({ tensors, errors }) =>
-            say({ kind: 'answer', call, errors, elapsedMs: performance.now() - startedMs }, tensors),
-          giveUp,
-        )
+        answer(pieces, rows, first).then(({ tensors, errors }) => {
+          frames.release(frame)
+          say({ kind: 'answer', call, errors, elapsedMs: performance.now() - startedMs }, tensors)
+        }, giveUp)
       }
     }
     const frames = new FrameReader<FromReader>(hear)

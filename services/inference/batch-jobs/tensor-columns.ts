@@ -10,13 +10,13 @@ type Words = Uint8Array | Uint16Array | Uint32Array
 export interface TensorRows {
   /** Adds the rows of a chunk, from the columns that begin at `column`. */
   add(chunk: DuckDBDataChunk, column: number, rows: number): void
-  /** Takes the first rows away, as a tensor. */
+  /** Takes the first rows away, as a tensor, whose memory is used again after `uses` more were taken. */
   take(rows: number): Buffer
 }
 
-/** Makes the place where a tensor's rows gather; `capacity` rows at most are there at once. */
-export function createTensorRows(tensor: InputTensor, capacity: number): TensorRows {
-  return tensor.datatype === 'BYTES' ? new TextRows(tensor) : new NumberRows(tensor, capacity)
+/** Makes the place where a tensor's rows gather; `capacity` rows at most are there at once, `uses` tensors in use. */
+export function createTensorRows(tensor: InputTensor, capacity: number, uses: number): TensorRows {
+  return tensor.datatype === 'BYTES' ? new TextRows(tensor) : new NumberRows(tensor, capacity, uses)
 }
 
 /** Numbers of a fixed length. They are copied as words, so that no bit of them changes. */
@@ -25,10 +25,13 @@ class NumberRows implements TensorRows {
   readonly #rowBytes: number
   readonly #width: number
   readonly #buffer: ArrayBuffer
+  readonly #taken: (Buffer | undefined)[]
+  #next = 0
   #rows = 0
 
-  constructor(tensor: InputTensor, capacity: number) {
+  constructor(tensor: InputTensor, capacity: number, uses: number) {
     this.#tensor = tensor
+    this.#taken = new Array(uses).fill(undefined)
     this.#width = widthOf(tensor)
     this.#rowBytes = this.#width * datatypeBytes(tensor.datatype)
     this.#buffer = new ArrayBuffer(capacity * this.#rowBytes)
@@ -45,10 +48,19 @@ class NumberRows implements TensorRows {
   take(rows: number): Buffer {
     const bytes = rows * this.#rowBytes
     const all = new Uint8Array(this.#buffer)
-    const taken = Buffer.from(all.subarray(0, bytes))
+    const taken = this.#memory(bytes)
+    taken.set(all.subarray(0, bytes))
     all.copyWithin(0, bytes, this.#rows * this.#rowBytes)
     this.#rows -= rows
     return taken
+  }
+
+  #memory(bytes: number): Buffer {
+    const place = this.#next++ % this.#taken.length
+    let memory = this.#taken[place]
+    if (memory === undefined || memory.length < bytes) memory = Buffer.allocUnsafeSlow(bytes)
+    this.#taken[place] = memory
+    return memory.subarray(0, bytes)
   }
 
   #addColumn(chunk: DuckDBDataChunk, column: number, place: number, rows: number): void {
