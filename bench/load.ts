@@ -102,7 +102,9 @@ export function answerConnectionFrame(socket: Socket, type: number, flags: numbe
     socket.write(frame(frameType.settings, frameFlag.ack, 0, Buffer.alloc(0)))
   } else if (type === frameType.ping && (flags & frameFlag.ack) === 0) {
     socket.write(frame(frameType.ping, frameFlag.ack, 0, payload))
-  } else if (type === frameType.goAway) throw new Error('the server closed the connection')
+  } else if (type === frameType.goAway) {
+    throw new Error(`the server closed the connection: code ${payload.readUInt32BE(4)} ${payload.subarray(8)}`)
+  }
 }
 
 async function openUnary(plan: LoadPlan, callers: number, tally: Tally): Promise<Socket> {
