@@ -45,7 +45,11 @@ function describe(models: ModelTable, name: string) {
   if (found === undefined) return { name, state: LoadState.UNSPECIFIED }
   if (found.kind === 'loading') return { name, state: states.loading }
   if (found.kind === 'failed') return { name, state: states.failed, message: found.failure.message }
-  if (found.kind === 'unloaded') return { name, state: states.unloaded, message: 'it is loaded for its next caller' }
+  if (found.kind === 'unloaded') {
+    const { digest = '', sizeBytes = 0 } = found.last ?? {}
+    const message = 'it is loaded for its next caller'
+    return { name, state: states.unloaded, message, digest, sizeBytes: BigInt(sizeBytes) }
+  }
   const { digest, sizeBytes, memoryBytes, isQuarantined } = found.served
   return {
     name,

@@ -19,7 +19,12 @@ export type VersionState =
   | { readonly kind: 'unloading'; readonly served: Servable }
   | { readonly kind: 'failed'; readonly failure: Failure }
   /** Let go for now: it is loaded for the next caller who asks for it. */
-  | { readonly kind: 'unloaded'; readonly unloadedTimeMs: number }
+  | {
+      readonly kind: 'unloaded'
+      readonly unloadedTimeMs: number
+      /** The version as it was when it was loaded last, if this process loaded it. */
+      readonly last?: Pick<Servable, 'digest' | 'sizeBytes'>
+    }
 
 interface Model {
   readonly versions: Map<string, VersionState>

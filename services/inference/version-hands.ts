@@ -53,9 +53,10 @@ export class VersionHands {
   }
 
   /** Marks a version as one that comes when it is asked for. */
-  setUnloaded(name: string): void {
+  setUnloaded(name: string, served?: Servable): void {
     this.#options.wanted.setUnloaded(name, true)
-    this.#set(name, { kind: 'unloaded', unloadedTimeMs: Date.now() })
+    const last = served && { digest: served.digest, sizeBytes: served.sizeBytes }
+    this.#set(name, { kind: 'unloaded', unloadedTimeMs: Date.now(), ...(last === undefined ? {} : { last }) })
   }
 
   /** Takes a version off the table, with all that is known of it. */
@@ -131,7 +132,7 @@ export class VersionHands {
     await source.letGo(name).catch((error: unknown) => onError?.(error))
     const now = this.#get(name)
     if (now?.kind === 'unloading' && now.served === found.served) {
-      if ((reason === 'idle' || reason === 'memory') && isWanted(name)) this.setUnloaded(name)
+      if ((reason === 'idle' || reason === 'memory') && isWanted(name)) this.setUnloaded(name, found.served)
       else this.forget(name)
     }
     wanted.prune(isWanted)
