@@ -1,14 +1,14 @@
-/** A loop over a Parquet file without a server: read a chunk, run the model, keep the answers, write them all. Told the files. */
+/** A loop over a Parquet file without a server: read a chunk, run the model, keep the answers, write them all. Told the model and the files. */
 import { BIGINT, DuckDBDataChunk, DuckDBInstance, FLOAT } from '@duckdb/node-api'
 import binding from '@duckdb/node-bindings'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { benchModel, FEATURES } from '../model.ts'
+import { FEATURES } from '../model.ts'
 import { answerParent } from '../processes.ts'
 
-const session = await InferenceSession.create(benchModel(), { intraOpNumThreads: 1, interOpNumThreads: 1 })
-
 answerParent(async (message) => {
-  const { input, output } = message as { input: string; output: string }
+  const { model, input, output } = message as { model: string; input: string; output: string }
+  const options = { intraOpNumThreads: 1, interOpNumThreads: 1 }
+  const session = await InferenceSession.create(Buffer.from(model, 'base64'), options)
   const begunMs = performance.now()
   const instance = await DuckDBInstance.create(':memory:', { threads: '1' })
   const connection = await instance.connect()
@@ -27,7 +27,9 @@ answerParent(async (message) => {
   await connection.run(`copy answers to '${output}' (format parquet, compression zstd)`)
   connection.closeSync()
   instance.closeSync()
-  return performance.now() - begunMs
+  const elapsedMs = performance.now() - begunMs
+  await session.release()
+  return elapsedMs
 })
 process.send?.('ready')
 
