@@ -276,4 +276,15 @@ describe('residency', () => {
     expect(models.resolve('m', '1')).not.toBe(old)
     expect(ended).toEqual([M1])
   })
+
+  test('settles when all is loaded that fits, also when that is more than it does in one turn', async () => {
+    open({ maxMemoryBytes: 60 * 50 })
+    for (let number = 1; number <= 100; number++) wanted.setAsked(`models/many/versions/${number}`, 'endpoint')
+    await residency.settled()
+    const kinds = [...models].map(({ state }) => state.kind)
+    expect([
+      kinds.filter((each) => each === 'ready').length,
+      kinds.filter((each) => each === 'unloaded').length,
+    ]).toEqual([50, 50])
+  })
 })

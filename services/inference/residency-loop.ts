@@ -5,6 +5,7 @@
  * 2. A version that was let go while it is wanted stays on the table, and is loaded for the first caller who asks.
  * 3. A load that has failed is tried again after a while, not at each call.
  */
+import { setImmediate } from 'node:timers/promises'
 import type { Failure } from '@slipway/rpc'
 import { LoadWaiters } from './load-waiters.ts'
 import { type ModelSource, splitVersionName, versionName } from './model-source.ts'
@@ -44,6 +45,8 @@ export interface HeldVersion {
 }
 
 const MAX_TIMER_MS = 60_000
+/** Decisions look at every version that is known: with a thousand of them calls must get their turn in between. */
+const MAX_ACTIONS_PER_TURN = 4
 
 /** See the top of this file. */
 export class Residency {
@@ -73,7 +76,7 @@ export class Residency {
   consider(): void {
     if (this.#isPlanned || this.#isStopped) return
     this.#isPlanned = true
-    setImmediate(() => {
+    void setImmediate().then(() => {
       this.#isPlanned = false
       if (!this.#isStopped) this.#act()
     })
@@ -173,10 +176,8 @@ export class Residency {
 
   /** Resolves when no load is on its way: what should be served is, or has failed. */
   async settled(): Promise<void> {
-    this.#act()
-    while (this.#hands.loads.size > 0) {
-      await Promise.all([...this.#hands.loads.values()])
-      this.#act()
+    while (!this.#act() || this.#hands.loads.size > 0) {
+      await (this.#hands.loads.size > 0 ? Promise.all([...this.#hands.loads.values()]) : setImmediate())
     }
   }
 
@@ -233,9 +234,10 @@ export class Residency {
     return asked[name] !== undefined || Object.values(aliases).includes(name) || this.#holds.has(name)
   }
 
-  #act(): void {
+  /** Does what is to be done, but not too much in one turn; true when there is nothing more to do now. */
+  #act(): boolean {
     const view = { ...this.#options, waiters: this.#waiters, holds: this.#holds, records: this.#hands.records }
-    for (;;) {
+    for (let actions = 0; actions < MAX_ACTIONS_PER_TURN; actions++) {
       const action = nextAction(takeSnapshot(view), Date.now(), this.#options.policy)
       if (action.kind !== 'wait') {
         this.#carryOut(action)
@@ -244,8 +246,10 @@ export class Residency {
       clearTimeout(this.#timer)
       const delayMs = Math.min(action.untilMs - Date.now(), MAX_TIMER_MS)
       this.#timer = setTimeout(() => this.consider(), Math.max(delayMs, 1)).unref()
-      return
+      return true
     }
+    this.consider()
+    return false
   }
 
   #carryOut(action: Exclude<ResidencyAction, { kind: 'wait' }>): void {

@@ -142,7 +142,8 @@ function makeRoom(version: VersionSnapshot, view: View, mayEvict: boolean): Resi
     if (demandedMs + policy.maxDemandMs <= nowMs) return { kind: 'refuse', name, neededBytes }
     return later
   }
-  const answersMeanwhile = versions.some(({ model, state }) => model === version.model && state === 'ready')
+  // A successor waits for its place instead: who asks for the default gets the version before it.
+  const answersMeanwhile = isAliased(version) && versions.some((other) => isPredecessor(other, version))
   return answersMeanwhile || version.isHeld ? later : { kind: 'defer', name }
 }
 
