@@ -135,6 +135,7 @@ test('groups, budget and rows reach the service, and --json shows its answer', a
 
 test.each([
   [['explain', 'flights'], 'needs --row'],
+  [['explain', 'flights@champion', '--row', 'a=1'], 'must be a model'],
   [['explain', 'flights/3', '--version', '2', '--row', 'a=1'], 'names a version already'],
   [['explain', 'flights', '--version', 'two', '--row', 'a=1'], 'must be a number'],
   [['explain', 'flights', '--row', 'a=1', '--group', 'x'], 'must be NAME=FEATURE'],

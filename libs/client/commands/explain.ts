@@ -9,7 +9,7 @@ import {
 import { UsageError } from '../command.ts'
 import { fromValue } from '../feature-value.ts'
 import { type Command, type Invocation, showMessage } from '../invocation.ts'
-import { modelName, shortName, versionName } from '../resource-name.ts'
+import { NameError, shortName } from '../resource-name.ts'
 import { bar, countText, fields, numberText, styled, type Terminal, table } from '../terminal.ts'
 import { readValues } from './value-words.ts'
 
@@ -61,15 +61,17 @@ async function explain(invocation: Invocation): Promise<void> {
   showMessage(invocation, ExplainResponseSchema, answer, () => drawExplanations(invocation.terminal, answer, given))
 }
 
+/** A model's name is that of the inference server, which need not be one of the registry: `slipway serve` takes any. */
 function modelOf(text: string, version: string | undefined): { model: string; version: string } {
-  if (!/[/@]/.test(text.replace(/^models\//, ''))) {
-    if (version !== undefined && !/^[1-9]\d*$/.test(version))
-      throw new UsageError(`--version ${version}: must be a number such as 3`)
-    return { model: modelName(text).slice('models/'.length), version: version ?? '' }
-  }
-  if (version !== undefined) throw new UsageError(`--version ${version}: "${text}" names a version already`)
-  const [, model = '', , number = ''] = versionName(text).split('/')
-  return { model, version: number }
+  const [, model, long, short] = /^(?:models\/)?([^/@]+)(?:\/versions\/v?([1-9]\d*)|\/v?([1-9]\d*))?$/.exec(text) ?? []
+  if (model === undefined)
+    throw new NameError(`${text}: must be a model such as flights or a version such as flights/3`)
+  const named = long ?? short
+  if (named !== undefined && version !== undefined)
+    throw new UsageError(`--version ${version}: "${text}" names a version already`)
+  if (version !== undefined && !/^[1-9]\d*$/.test(version))
+    throw new UsageError(`--version ${version}: must be a number such as 3`)
+  return { model, version: named ?? version ?? '' }
 }
 
 function rowsOf(rows: readonly string[], features: readonly string[]) {
