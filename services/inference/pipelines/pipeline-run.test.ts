@@ -12,31 +12,30 @@ import { floats, heldVersions, pipelineFiles, startTestPipeline } from './pipeli
 
 const digest = `sha256:${'0'.repeat(64)}`
 
-/** A version that answers only when its test says so. */
-function patientVersion(model: string): { readonly served: Servable; readonly works: Work[] } {
+/** A version that answers at once until it is told to be patient; from then on only when its test says so. */
+function patientVersion(model: string) {
   const works: Work[] = []
+  const state = { isPatient: false }
   const tensor = (name: string) => ({ name, datatype: 'FP32' as const, shape: [-1] })
   const signature = describeSignature([tensor('x')], [tensor('y')])
   const none = { queued: 0, batches: 0, rows: 0, expired: 0, cancelled: 0, shed: 0, executedAfterDeadline: 0 }
-  return {
-    works,
-    served: {
-      name: `models/${model}/versions/1`,
-      model,
-      number: '1',
-      digest,
-      sizeBytes: 1,
-      signature,
-      platform: 'test',
-      isQuarantined: false,
-      counts: none,
-      lastUsedMs: 0,
-      group: new GroupTable(signature).find,
-      offer: (work) => works.push(work),
-      drain: async () => {},
-      close: async () => {},
-    },
+  const served: Servable = {
+    name: `models/${model}/versions/1`,
+    model,
+    number: '1',
+    digest,
+    sizeBytes: 1,
+    signature,
+    platform: 'test',
+    isQuarantined: false,
+    counts: none,
+    lastUsedMs: 0,
+    group: new GroupTable(signature).find,
+    offer: (work) => (state.isPatient ? works.push(work) : answer(work)),
+    drain: async () => {},
+    close: async () => {},
   }
+  return { served, works, state }
 }
 
 const step = (name: string, model: string, x: string) => ({
@@ -56,6 +55,7 @@ async function startGraph() {
     ],
   })
   const version = await startTestPipeline(files, { hold: heldVersions(one.served, two.served).hold })
+  for (const { state } of [one, two]) state.isPatient = true
   return { version, one, two }
 }
 

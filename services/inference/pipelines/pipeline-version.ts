@@ -117,6 +117,11 @@ export class PipelineVersion implements Servable {
     return { ...this.#counts, queued: this.#requests, executedAfterDeadline: 0 }
   }
 
+  /** Forgets what was counted so far: what it did to warm up is nobody's. */
+  recount(): void {
+    Object.assign(this.#counts, { batches: 0, rows: 0, expired: 0, cancelled: 0, shed: 0 })
+  }
+
   offer(work: Work): void {
     const refused = this.#refuse(work)
     if (refused !== undefined) {

@@ -285,9 +285,9 @@ describe('a version that a pipeline pins', () => {
 
   test('is held once while the pipeline is loaded, and runs both steps in one batch', async () => {
     const { hold, holds } = heldVersions(byHand)
-    const before = byHand.counts.batches
     await withPipeline(startTestPipeline(pipelineFiles(pinning(DIGEST)), { hold }), async (version) => {
       expect(holds.get('models/hand/versions/1')).toBe(1)
+      const before = byHand.counts.batches
       const [y, z] = await predict(version, { inputs: [floats('x', [1, 2], [1, 2])] })
       expect(y?.bytes.equals(z?.bytes ?? Buffer.alloc(0))).toBe(true)
       expect(byHand.counts.batches).toBe(before + 1)

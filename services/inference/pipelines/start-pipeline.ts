@@ -10,10 +10,12 @@ import {
 import type { ModelStep, Pipeline } from '@slipway/proto/slipway/inference/v1/pipeline'
 import { Code, Failure } from '@slipway/rpc'
 import { checkExample } from '../golden-example.ts'
+import { predict } from '../local-predictions.ts'
 import { openModel, readExample, sizeOf, type VersionFiles } from '../model-source.ts'
 import { refusal } from '../refusals.ts'
 import type { Servable } from '../servable.ts'
 import { type RunOptions, ServedVersion, type VerifiedModel } from '../served-version.ts'
+import { elements, tensorBytes } from '../signature.ts'
 import { type PipelineBatchListener, type PipelineModel, PipelineVersion } from './pipeline-version.ts'
 
 /** Loads a version if it is not there and keeps it until it is released. FAILED_PRECONDITION when it has another digest. */
@@ -65,14 +67,38 @@ export async function startPipeline(version: VersionFiles, options: PipelineOpti
     const sizeBytes = sizeOf(files)
     const { onBatch } = options
     const started = new PipelineVersion({ name, model, number, digest, sizeBytes, checked, models, maxRows, onBatch })
+    await warmUp(started)
     const example = await readExample(version)
     if (example !== undefined) await checkExample(started, example)
+    started.recount()
     return started
   } catch (error) {
     await Promise.allSettled([...models.values()].map((each) => each.end()))
     throw error
   }
 }
+
+/**
+ * Answers a few requests of one row of zeros, so that the first caller does not pay for what is done once. A pipeline that
+ * refuses them is not refused for it: its tables may know no empty text.
+ */
+async function warmUp(version: PipelineVersion): Promise<void> {
+  const inputs = version.signature.inputs.map(({ name, datatype, shape }) => {
+    const dims = shape.map((size) => Math.max(size, 1))
+    const bytes = tensorBytes(datatype, dims)
+    return { name, datatype, shape: dims, sizeBytes: bytes < 0 ? 4 * elements(dims) : bytes }
+  })
+  if (inputs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) > MAX_WARM_UP_BYTES) return
+  for (let run = 0; run < WARM_UP_RUNS; run++) {
+    const zeros = inputs.map(({ sizeBytes, ...input }) => ({ ...input, bytes: Buffer.alloc(sizeBytes) }))
+    const deadlineMs = Date.now() + WARM_UP_TIMEOUT_MS
+    await predict(version, { inputs: zeros, deadlineMs }).catch(() => undefined)
+  }
+}
+
+const WARM_UP_RUNS = 3
+const WARM_UP_TIMEOUT_MS = 10_000
+const MAX_WARM_UP_BYTES = 16 * 1024 * 1024
 
 function modelSteps({ steps }: Pipeline): readonly ModelStep[] {
   return steps.flatMap(({ kind }) => (kind.case === 'model' ? [kind.value] : []))
