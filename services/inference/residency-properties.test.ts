@@ -142,7 +142,7 @@ test('whatever happens, what is loaded fits the memory, but for a successor besi
       }
       // With nobody in the way it ends within the budget.
       for (const { name } of [...world.versions.values()]) world.change(name, { isBusy: false, isHeld: false })
-      for (let step = 0; step < 20; step++) {
+      for (let step = 0; step < 100; step++) {
         world.nowMs += 100
         world.act()
       }
