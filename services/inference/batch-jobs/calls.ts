@@ -38,6 +38,7 @@ export class Calls {
   readonly #maxRows: number
   readonly #tensors: readonly TensorRows[]
   readonly #underWay: { readonly rows: number; readonly answer: Promise<CallAnswer> }[] = []
+  #answeredMs = Number.NEGATIVE_INFINITY
   #waiting = 0
   #sent = 0
   /** Rows that have no answer. */
@@ -93,7 +94,9 @@ export class Calls {
     if (first === undefined) return
     const { tensors, errors, elapsedMs } = await first.answer
     this.failed += errors.length
-    learned.rows = nextCallRows(first.rows, elapsedMs, this.#maxRows)
+    const nowMs = performance.now()
+    learned.rows = nextCallRows(first.rows, Math.min(elapsedMs, nowMs - this.#answeredMs), this.#maxRows)
+    this.#answeredMs = nowMs
     this.#answers.add(tensors, first.rows, errors)
   }
 }

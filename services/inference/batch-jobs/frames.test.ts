@@ -31,7 +31,7 @@ test('messages come out as they went in, however the stream is cut', () => {
 test('calls grow while they are quick and shrink while they are slow, within their bounds', () => {
   expect(nextCallRows(256, 1, 8192)).toBe(512)
   expect(nextCallRows(8192, 1, 8192)).toBe(8192)
-  expect(nextCallRows(512, 40, 8192)).toBe(512)
+  expect(nextCallRows(512, 20, 8192)).toBe(512)
   expect(nextCallRows(512, 500, 8192)).toBe(256)
   expect(nextCallRows(16, 500, 8192)).toBe(16)
   expect(nextCallRows(4, 500, 4)).toBe(4)
