@@ -6,6 +6,8 @@ const settings = {
   setupFiles: ['tools/quiet-logs.ts', 'tools/repeatable-properties.ts'],
   testTimeout: 30_000,
   hookTimeout: 60_000,
+  // What a test waits for comes in its own time: only the test's own limit says that it does not come at all.
+  expect: { poll: { timeout: 25_000, interval: 10 } },
 } as const
 
 export default defineConfig({
