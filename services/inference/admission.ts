@@ -11,12 +11,15 @@ export interface Backlog {
   /** Time until each executor has done what it was given. */
   readonly busyMs: readonly number[]
   readonly latency: Pick<LatencyModel, 'predict'>
+  /** What lies between two batches of an executor. */
+  readonly gapMs: number
 }
 
 /** The time until a request's batch begins: all that is before it, shared by the executors. */
-export function expectedWaitMs({ rows, batchRows, busyMs, latency }: Backlog): number {
+export function expectedWaitMs({ rows, batchRows, busyMs, latency, gapMs }: Backlog): number {
   const rest = rows % batchRows
-  let beforeMs = Math.floor(rows / batchRows) * latency.predict(batchRows) + (rest > 0 ? latency.predict(rest) : 0)
+  const full = Math.floor(rows / batchRows)
+  let beforeMs = full * (latency.predict(batchRows) + gapMs) + (rest > 0 ? latency.predict(rest) + gapMs : 0)
   for (const ms of busyMs) beforeMs += ms
   return beforeMs / Math.max(1, busyMs.length)
 }

@@ -52,11 +52,13 @@ test('groups are learned apart, and a new one is taken to be like the others', (
   const latency = new GroupLatency({ maxRows: 256, objectiveMs: Number.POSITIVE_INFINITY })
   const [short, long, fresh] = [fakeGroup(1), fakeGroup(2), fakeGroup(3)]
   for (let rows = 1; rows <= 32; rows++) {
-    latency.observe(short, rows, 1)
-    latency.observe(long, rows, 9, 9.5)
+    latency.observe(short, rows, 1, { sinceMs: 1.1, isBehind: true })
+    latency.observe(long, rows, 9, { sinceMs: 9.5, isBehind: false })
   }
   expect([short, long, fresh].map((group) => Math.round(latency.predict(group, 8)))).toEqual([1, 9, 5])
   expect(latency.overheadMs).toBeCloseTo(0.4, 1)
+  expect(latency.gapMs).toBeGreaterThan(0.1)
+  expect(latency.gapMs).toBeLessThan(0.4)
   latency.forget()
   expect(latency.predict(long, 8)).toBe(0)
 })

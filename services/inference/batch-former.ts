@@ -6,7 +6,7 @@ import type { Failure } from '@slipway/rpc'
 import { expectedWaitMs } from './admission.ts'
 import { HOLD_SHARE } from './batch-bound.ts'
 import { type Timing, timeBatch } from './batch-timing.ts'
-import { GroupLatency } from './group-latency.ts'
+import { GroupLatency, type Passage } from './group-latency.ts'
 import { lessUrgentRows, levelOf, MAX_LEVEL, POLITE_MS, politeRows } from './priorities.ts'
 import { refusal } from './refusals.ts'
 import { type Group, type Judge, type Lead, type Work, WorkQueue } from './work-queue.ts'
@@ -98,9 +98,9 @@ export class BatchFormer {
     return lead !== undefined && lead.rows >= this.#latency.maxRows(lead.group) && !this.#isPolite(lead, now.ms)
   }
 
-  /** Takes a request, or fails it at once. `busyMs`: time until each executor has done what it was given. */
+  /** Takes a request, or fails it at once. `busyMs`: time until each executor has done what it was given; none when all are idle. */
   offer(work: Work, now: Now, busyMs: readonly number[]): void {
-    const isFree = this.#queue.requests === 0 && busyMs.every((ms) => ms === 0)
+    const isFree = this.#queue.requests === 0 && busyMs.length === 0
     const refused = isFree ? undefined : this.#refuse(work, now, busyMs)
     if (refused !== undefined) {
       this.counts.shed++
@@ -155,9 +155,9 @@ export class BatchFormer {
     return undefined
   }
 
-  /** A batch ran for so long; with the way there and back, if it did not wait for another one, it took so long. */
-  observe(group: Group, rows: number, runMs: number, wholeMs: number | undefined): void {
-    this.#latency.observe(group, rows, runMs, wholeMs)
+  /** A batch ran for so long, see GroupLatency. */
+  observe(group: Group, rows: number, runMs: number, passage: Passage): void {
+    this.#latency.observe(group, rows, runMs, passage)
   }
 
   /** Forgets how long batches take: the first run of a model is no example for the next ones. */
@@ -169,7 +169,8 @@ export class BatchFormer {
     const { group, rows, deadlineMs, priority } = work
     const before = this.#queue.rowsUpTo(levelOf(priority))
     const batchRows = this.#latency.maxRows(group)
-    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, latency: this.#latency.model(group) })
+    const { gapMs } = this.#latency
+    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, gapMs, latency: this.#latency.model(group) })
     if (before > 0 && before + rows > this.#limits.maxQueueRows)
       return refusal.queueFull(this.#model, `${before} rows wait`, waitMs)
     if (waitMs > this.#limits.maxQueueWaitMs)
@@ -204,7 +205,14 @@ export class BatchFormer {
     if (members.length === 0) return undefined
     let rows = 0
     for (const member of members) rows += member.rows
-    return { group, members, rows, notAfterMs, expectedMs: this.#latency.predict(group, rows), isRetry }
+    return {
+      group,
+      members,
+      rows,
+      notAfterMs,
+      expectedMs: this.#latency.predict(group, rows) + this.#latency.gapMs,
+      isRetry,
+    }
   }
 
   #maxRows(lead: Lead, nowMs: number): number {

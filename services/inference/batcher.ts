@@ -55,6 +55,8 @@ export interface BatcherOptions {
 interface Seat {
   readonly executor: Executor
   freeAtMs: number
+  /** When it answered its last batch. */
+  doneMs: number
 }
 
 /** See the top of this file. */
@@ -83,17 +85,13 @@ export class Batcher {
   /** Takes a request, or fails it at once. */
   offer(work: Work): void {
     const moment = now()
-    this.#former.offer(
-      work,
-      moment,
-      this.#seats.map((seat) => busyMs(seat, moment)),
-    )
-    if (!this.#isPlanned) this.#plan()
+    this.#former.offer(work, moment, this.#running === 0 ? [] : this.#seats.map((seat) => busyMs(seat, moment)))
+    this.#plan()
   }
 
   /** An executor that is ready to run batches. */
   attach(executor: Executor): void {
-    this.#seats.push({ executor, freeAtMs: 0 })
+    this.#seats.push({ executor, freeAtMs: 0, doneMs: 0 })
     this.#plan()
   }
 
@@ -113,8 +111,11 @@ export class Batcher {
   done(executor: Executor, batch: WorkBatch, result: BatchResult): void {
     const { group, members, rows, dispatchedMs, isBehind, notAfterMs } = batch
     if (result.beganMs !== undefined && result.beganMs > notAfterMs) this.#counts.executedAfterDeadline++
-    const wholeMs = isBehind ? undefined : performance.now() - dispatchedMs
-    this.#former.observe(group, rows, result.computeMicros / 1000, wholeMs)
+    const nowMs = performance.now()
+    const seat = this.#seatOf(executor)
+    const sinceMs = nowMs - (isBehind ? (seat?.doneMs ?? nowMs) : dispatchedMs)
+    this.#former.observe(group, rows, result.computeMicros / 1000, { sinceMs, isBehind })
+    if (seat !== undefined) seat.doneMs = nowMs
     this.#ended(executor)
     this.#dispatch(true)
     if (!this.#options.answer(batch, result)) {
@@ -252,7 +253,7 @@ export class Batcher {
   #ended(executor: Executor): void {
     this.#running--
     if (executor.running > 0) return
-    const seat = this.#seats.find((one) => one.executor === executor)
+    const seat = this.#seatOf(executor)
     if (seat !== undefined) seat.freeAtMs = 0
     this.#emptied(executor)
   }
@@ -262,6 +263,10 @@ export class Batcher {
     this.#leaving.get(executor)?.()
     this.#leaving.delete(executor)
     this.#options.budget.give(this.#options.threadsPerRun)
+  }
+
+  #seatOf(executor: Executor): Seat | undefined {
+    return this.#seats.find((seat) => seat.executor === executor)
   }
 
   #unseat(executor: Executor): void {

@@ -8,6 +8,14 @@ interface Learned {
   readonly bound: BatchBound
 }
 
+/** How a batch came through its executor. */
+export interface Passage {
+  /** From when it was handed over, or from the answer of the batch that it waited for, to its own answer. */
+  readonly sinceMs: number
+  /** True when it waited for another one. */
+  readonly isBehind: boolean
+}
+
 const OVERHEAD_WEIGHT = 0.05
 
 /** See the top of this file. */
@@ -16,6 +24,7 @@ export class GroupLatency {
   #all = new LatencyModel()
   #groups = new WeakMap<Group, Learned>()
   #overheadMs = 0
+  #gapMs = 0
 
   constructor(bound: BoundOptions) {
     this.#bound = bound
@@ -26,9 +35,16 @@ export class GroupLatency {
     return this.#overheadMs
   }
 
-  /** A batch ran for so long; with the way there and back, if it did not wait for another one, it took so long. */
-  observe(group: Group, rows: number, millis: number, wholeMs?: number): void {
-    if (wholeMs !== undefined) this.#overheadMs += (Math.max(0, wholeMs - millis) - this.#overheadMs) * OVERHEAD_WEIGHT
+  /** What lies between the runs of an executor that always has work. */
+  get gapMs(): number {
+    return this.#gapMs
+  }
+
+  /** A batch ran for so long, and came through its executor like this. */
+  observe(group: Group, rows: number, millis: number, { sinceMs, isBehind }: Passage): void {
+    const beyondMs = Math.max(0, sinceMs - millis)
+    this.#gapMs += (beyondMs - this.#gapMs) * OVERHEAD_WEIGHT
+    if (!isBehind) this.#overheadMs += (beyondMs - this.#overheadMs) * OVERHEAD_WEIGHT
     const learned = this.#of(group)
     this.#all.observe(rows, millis)
     learned.latency.observe(rows, millis)
@@ -61,6 +77,7 @@ export class GroupLatency {
     this.#all = new LatencyModel()
     this.#groups = new WeakMap()
     this.#overheadMs = 0
+    this.#gapMs = 0
   }
 
   #model(group: Group): LatencyModel {

@@ -121,7 +121,9 @@ export class SimulatedServer {
     this.former.offer(
       work,
       this.#now(),
-      this.#executors.map((executor) => this.#busyMs(executor)),
+      this.#executors.every(({ batches }) => batches.length === 0)
+        ? []
+        : this.#executors.map((executor) => this.#busyMs(executor)),
     )
     this.#plan(this.nowMs)
     return work
@@ -183,7 +185,7 @@ export class SimulatedServer {
     for (const work of batch.members) (work as SimulatedWork).beganMs = beganMs
     this.at(beganMs + tookMs, () => {
       executor.batches.shift()
-      this.former.observe(batch.group, batch.rows, tookMs, isBehind ? undefined : tookMs)
+      this.former.observe(batch.group, batch.rows, tookMs, { sinceMs: tookMs, isBehind })
       for (const work of batch.members as readonly SimulatedWork[]) {
         work.answeredMs = this.nowMs
         work.answer()
