@@ -6,24 +6,14 @@ import { type RunningService, runAsProcess } from '@slipway/service'
 import { logger, startTelemetry } from '@slipway/telemetry'
 import { limitsFor } from './batching-settings.ts'
 import { type InferenceConfig, loadConfig } from './config.ts'
-import { chooseExecutor } from './executors/choose.ts'
 import { openHttp } from './http/open.ts'
 import { createInference } from './infer.ts'
 import type { ExecutionFacts } from './model-config.ts'
 import { createModelControlService } from './model-control.ts'
 import { ModelHealth } from './model-health.ts'
-import { openFolderOrigin } from './model-sources/folder-origin.ts'
-import { openRegistryOrigin } from './model-sources/registry-origin.ts'
-import { ModelTable } from './model-table.ts'
-import { createLoadLog, createObserver, type Observer } from './observer.ts'
-import { createStarter, type HoldVersion } from './pipelines/start-pipeline.ts'
-import { Residency } from './residency-loop.ts'
-import { memoryEstimate, policyOf } from './residency-settings.ts'
-import { createResponseCache } from './response-cache/response-cache.ts'
 import { openRooms } from './rooms.ts'
 import { createDescribingHandlers, createInferenceService } from './service.ts'
-import { Statistics } from './statistics.ts'
-import { ThreadBudget } from './thread-budget.ts'
+import { openServing } from './serving.ts'
 
 /** An answer may be as large as a request, and at least so large. */
 const MIN_MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -34,26 +24,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
   const log = logger('slipway.inference')
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
-  const models = new ModelTable()
-  const origin = await openOrigin({ ...config, tls: tls?.client, models, log })
-  const observer = createObserver(log, models, config.maxLabelledVersions)
-  const statistics = new Statistics(models)
-  const run = { ...runOptions(config), ...observer, ...listenersTo(observer, statistics, models) }
-  const keepResponses = createResponseCache(config)
-  const { wanted, source } = origin
-  const hold: HoldVersion = (name, digest) => residency.hold(name, digest)
-  const startVersion = createStarter({ run, hold, onBatch: statistics.onBatch })
-  const residency = new Residency({
-    wanted,
-    source,
-    models,
-    defaultAlias: config.defaultAlias,
-    start: async (name) => keepResponses(await startVersion(await source.files(name))),
-    policy: policyOf(config, origin.unwantedIdleMs),
-    estimateBytes: memoryEstimate(config.executorsPerVersion),
-    maxWaiters: config.maxLoadWaiters,
-    ...createLoadLog(log),
-  })
+  const { models, statistics, run, origin, residency, stop } = await openServing({ config, log, tls: tls?.client })
   let isReady = false
   let isStopping = false
   const inference = createInference({ models, statistics, maxRequestRows: config.maxQueueRows })
@@ -65,7 +36,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     execution: executionOf(config),
     statistics,
   })
-  const rooms = await openRooms({ config, inference, models, run, source, tls: tls?.client })
+  const rooms = await openRooms({ config, inference, models, run, source: origin.source, tls: tls?.client })
   const onError = (failure: Failure, { method }: { readonly method: string }) =>
     log.error('a call failed', { method, error: failure })
   const http = openHttp(config, { models, inference, describing, tls: tls?.server, onError })
@@ -104,35 +75,9 @@ export async function start(env: Environment): Promise<RunningService & { readon
       await origin.unfollow()
       await Promise.all([server.drain({ graceMs: config.drainGraceMs }), http.stop()])
       await rooms.stop()
-      await residency.stop()
+      await stop()
       await settled
-      observer.stop()
-      origin.close()
       await telemetry.shutdown()
-    },
-  }
-}
-
-/** Models come from a folder where one is named, else from the registry. */
-function openOrigin(options: Parameters<typeof openRegistryOrigin>[0] & Omit<InferenceConfig, 'tls'>) {
-  const { modelDirectory } = options
-  return modelDirectory === undefined ? openRegistryOrigin(options) : openFolderOrigin({ ...options, modelDirectory })
-}
-
-/** Who hears of batches and deaths beside the telemetry. */
-function listenersTo(
-  observer: Observer,
-  statistics: Statistics,
-  models: ModelTable,
-): Pick<Observer, 'onBatch' | 'onDeath'> {
-  return {
-    onBatch(version, batch, result) {
-      statistics.onBatch(version, batch, result)
-      observer.onBatch(version, batch, result)
-    },
-    onDeath(version, reason, isQuarantined) {
-      observer.onDeath(version, reason, isQuarantined)
-      if (isQuarantined) models.changed(version.model, version.number)
     },
   }
 }
@@ -151,18 +96,6 @@ function messageLimits({ maxRequestBytes }: InferenceConfig) {
 /** The server as a whole is as healthy as its predictions. */
 function tellHealth({ health }: RpcServer, isServing: boolean): void {
   for (const service of ['', GRPCInferenceService.typeName]) health.set(service, isServing)
-}
-
-function runOptions(config: InferenceConfig) {
-  return {
-    limits: config,
-    limitsOf: (model: string) => limitsFor(config, model),
-    budget: new ThreadBudget(config.threads),
-    startExecutor: chooseExecutor(config),
-    executorsPerVersion: config.executorsPerVersion,
-    intraOpThreads: config.intraOpThreads,
-    restartPolicy: { firstDelayMs: 100, maxDelayMs: 10_000, maxDeaths: config.maxExecutorDeaths, windowMs: 600_000 },
-  }
 }
 
 await runAsProcess(import.meta.url, process, start)

@@ -123,8 +123,8 @@ export class Statistics {
     const wanted = [...this.#versions.values()].filter(
       ({ model, number }) => (name === '' || model === name) && (version === '' || number === version),
     )
-    // Nothing to tell of a model that was named: the table knows why.
-    if (wanted.length === 0 && name !== '') this.#models.resolve(name, version)
+    // Nothing to tell of a model that was named: it is loaded when it is asked for, or the table knows why.
+    if (wanted.length === 0 && name !== '' && !this.#models.isReady(name, version)) this.#models.resolve(name, version)
     const modelStats = wanted.map(describeVersion)
     return { modelStats: modelStats.sort(byModelAndNumber) }
   }

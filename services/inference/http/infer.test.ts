@@ -303,3 +303,20 @@ test('any numbers give over HTTP, in both forms, what they give over gRPC', asyn
     { numRuns: 150 },
   )
 })
+
+test('a version that was let go is loaded again for a caller over HTTP', async () => {
+  const own = await serveHttp([{ model: 'm', bytes: identityModel('FP32', [-1]) }])
+  const { models } = own.grpc
+  const served = models.resolve('m', '1')
+  models.set('m', '1', { kind: 'unloaded', unloadedTimeMs: Date.now() })
+  models.loadMissingWith(async () => {
+    models.set('m', '1', { kind: 'ready', served, readyTimeMs: Date.now() })
+    return served
+  })
+  const input = { name: 'input', datatype: 'FP32', shape: [2], data: [1, 2] }
+  expect((await own.get('/v2/models/m/stats')).status).toBe(200)
+  expect((await own.post('/v2/models/m/infer', { inputs: [input] })).json).toMatchObject({
+    outputs: [{ data: [1, 2] }],
+  })
+  await own.stop()
+})

@@ -178,9 +178,9 @@ class InferenceHttpServer implements HttpServer {
 
   /** What could not be written is not computed, where that can be seen before: of a version that is there. */
   #refuseUnwritable({ model, version }: PathNames, outputs: readonly string[], form: AnswerForm): void {
-    if (!this.#options.models.isReady(model, version)) return
-    const { signature } = this.#options.models.resolve(model, version)
-    const wanted = signature.outputs.filter(({ name }) => outputs.length === 0 || outputs.includes(name))
+    const served = this.#options.models.peek(model, version)
+    if (served === undefined) return
+    const wanted = served.signature.outputs.filter(({ name }) => outputs.length === 0 || outputs.includes(name))
     checkJsonForm(wanted, form)
   }
 }
