@@ -107,6 +107,7 @@ async function findCapacity(server: RunningProcess, seed: number): Promise<numbe
       callsPerSecond: share * peak,
       ...SHAPE,
       seed,
+      deadlineMs: 500,
       measureMs: 2000,
     }
     if ((await measureOpen(plan)).p99Ms <= SUSTAINED_P99_MS) break
