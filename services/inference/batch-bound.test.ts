@@ -39,7 +39,7 @@ describe('a bound', () => {
 
 test.each([
   [0.3, 0.005, 0.1, 1600],
-  [0.01, 0.7, 0.09, 4],
+  [0.01, 0.7, 0.09, 16],
   [5, 0, 0.1, Number.POSITIVE_INFINITY],
 ])(
   'with %d ms a run, %d ms a row and %d ms around it, more than %d rows do not pay',

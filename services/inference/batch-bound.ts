@@ -21,7 +21,7 @@ const LARGE = 0.5
 
 /** A batch is large enough when what it takes whatever its rows is no larger a share of its time. */
 const FIXED_SHARE = 0.05
-const MIN_ROWS_THAT_PAY = 4
+const MIN_ROWS_THAT_PAY = 16
 
 /** The rows beyond which a larger batch takes longer and gains next to nothing: a row in it costs hardly less. */
 export function rowsThatPay({ fixedMs, perRowMs }: RunCost, overheadMs: number): number {
