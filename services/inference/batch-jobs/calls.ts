@@ -2,7 +2,7 @@
 import type { DuckDBDataChunk } from '@duckdb/node-api'
 import { datatypeBytes } from '@slipway/onnx'
 import type { AnswerTable } from './answer-table.ts'
-import { FIRST_CALL_ROWS, nextCallRows } from './call-size.ts'
+import { CallSize } from './call-size.ts'
 import type { CallErrors, ReaderLimits } from './reader-protocol.ts'
 import { type InputTensor, type Part, type Recipe, widthOf } from './recipe.ts'
 import { createTensorRows, type TensorRows } from './tensor-columns.ts'
@@ -28,8 +28,8 @@ export interface CallsOptions {
   readonly ask: AskRows
 }
 
-/** Rows of the next call, learned from the calls before; a new part of the same job goes on with it. */
-const learned = { job: '', rows: FIRST_CALL_ROWS }
+/** What was learned of the size of calls; a new part of the same job goes on with it. */
+const learned = { job: '', size: new CallSize() }
 
 /** See the top of this file. */
 export class Calls {
@@ -52,7 +52,7 @@ export class Calls {
     // A call that was answered has left this process, and with it its memory is free.
     const uses = limits.callsInFlight + 1
     this.#tensors = recipe.inputs.map((tensor) => createTensorRows(tensor, this.#maxRows + CHUNK_ROWS, uses))
-    if (learned.job !== recipe.job) Object.assign(learned, { job: recipe.job, rows: FIRST_CALL_ROWS })
+    if (learned.job !== recipe.job) Object.assign(learned, { job: recipe.job, size: new CallSize() })
   }
 
   /** Takes the rows of a chunk, whose columns are those of the tensors in order. */
@@ -74,7 +74,7 @@ export class Calls {
   }
 
   get #callRows(): number {
-    return Math.min(learned.rows, this.#maxRows)
+    return Math.min(learned.size.rows, this.#maxRows)
   }
 
   async #send(rows: number): Promise<void> {
@@ -95,7 +95,7 @@ export class Calls {
     const { tensors, errors, elapsedMs } = await first.answer
     this.failed += errors.length
     const nowMs = performance.now()
-    learned.rows = nextCallRows(first.rows, Math.min(elapsedMs, nowMs - this.#answeredMs), this.#maxRows)
+    learned.size.observe(first.rows, Math.min(elapsedMs, nowMs - this.#answeredMs))
     this.#answeredMs = nowMs
     this.#answers.add(tensors, first.rows, errors)
   }

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { nextCallRows } from './call-size.ts'
 import { encodeFrame, type Frame, FrameReader } from './frames.ts'
 
 test('messages come out as they went in, however the stream is cut', () => {
@@ -26,13 +25,4 @@ test('messages come out as they went in, however the stream is cut', () => {
       }
     }),
   )
-})
-
-test('calls grow while they are quick and shrink while they are slow, within their bounds', () => {
-  expect(nextCallRows(256, 1, 8192)).toBe(512)
-  expect(nextCallRows(8192, 1, 8192)).toBe(8192)
-  expect(nextCallRows(512, 20, 8192)).toBe(512)
-  expect(nextCallRows(512, 500, 8192)).toBe(256)
-  expect(nextCallRows(16, 500, 8192)).toBe(16)
-  expect(nextCallRows(4, 500, 4)).toBe(4)
 })
