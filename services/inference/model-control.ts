@@ -8,6 +8,7 @@ import type { Handlers } from '@slipway/rpc'
 import { splitVersionName } from './model-source.ts'
 import type { ModelTable, VersionState } from './model-table.ts'
 import type { Residency } from './residency-loop.ts'
+import type { WorkCounts } from './servable.ts'
 
 const states: Readonly<Record<VersionState['kind'], LoadState>> = {
   loading: LoadState.LOADING,
@@ -56,8 +57,21 @@ function describe(models: ModelTable, name: string) {
     digest,
     sizeBytes: BigInt(sizeBytes),
     memoryBytes: BigInt(memoryBytes ?? 0),
+    work: describeWork(found.served.counts),
     state: isQuarantined ? LoadState.FAILED : states[found.kind],
     message: isQuarantined ? 'quarantined: its executor died too often' : '',
     ...(found.kind === 'ready' ? { readyTime: timestampFromMs(found.readyTimeMs) } : {}),
+  }
+}
+
+function describeWork({ queued, batches, rows, expired, cancelled, shed, executedAfterDeadline }: WorkCounts) {
+  return {
+    queued: BigInt(queued),
+    batches: BigInt(batches),
+    rows: BigInt(rows),
+    expired: BigInt(expired),
+    cancelled: BigInt(cancelled),
+    shed: BigInt(shed),
+    executedAfterDeadline: BigInt(executedAfterDeadline),
   }
 }
