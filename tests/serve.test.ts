@@ -1,6 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rename, rm, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -23,16 +23,20 @@ const model = (answer: number) =>
   mlpModel({ layers: [{ inputs: 2, outputs: 1, weights: [0, 0], bias: [answer] }], sigmoid: false })
 
 let directory: string
+let temporary: string
+let settings: Readonly<Record<string, string>>
 let child: Child | undefined
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'slipway-serve-test-'))
+  temporary = await mkdtemp(join(tmpdir(), 'slipway-serve-test-'))
+  settings = {}
 })
 afterEach(async () => {
   if (child?.exitCode === null && child.signalCode === null) {
     child.kill('SIGTERM')
     await once(child, 'exit')
   }
-  await rm(directory, { recursive: true, force: true })
+  for (const folder of [directory, temporary]) await rm(folder, { recursive: true, force: true })
 })
 
 async function put(path: string, bytes: Uint8Array): Promise<void> {
@@ -46,15 +50,18 @@ async function put(path: string, bytes: Uint8Array): Promise<void> {
 function serve(grpcPort: number, ...options: readonly string[]): Child {
   const words = ['serve', directory, '--grpc-port', String(grpcPort), '--http-port', '0', ...options]
   child = spawn(process.execPath, [cli, ...words], {
-    env: { ...process.env, SLIPWAY_INFERENCE_MODEL_POLL: '50ms' },
+    env: { ...process.env, SLIPWAY_INFERENCE_MODEL_POLL: '50ms', TMPDIR: temporary, ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   return child
 }
 
 /** How a command ends that cannot serve. */
-async function ended(grpcPort: number): Promise<{ readonly code: unknown; readonly said: string }> {
-  const refused = serve(grpcPort)
+async function ended(
+  grpcPort: number,
+  ...options: readonly string[]
+): Promise<{ readonly code: unknown; readonly said: string }> {
+  const refused = serve(grpcPort, ...options)
   refused.stdout.resume()
   const [said, [code]] = await Promise.all([text(refused.stderr), once(refused, 'exit')])
   return { code, said }
@@ -118,4 +125,21 @@ test('a folder without a model, and a port that is taken, are told in a line', {
   const taken = { code: 1, said: `slipway: 127.0.0.1:${port} is taken: choose another port\n` }
   expect(await ended(port)).toMatchObject(taken)
   other.close()
+})
+
+test('wrong settings are told by their names, a host beyond loopback by what it needs, and nothing is left behind', {
+  timeout: 120_000,
+}, async () => {
+  await put('m/1/model.onnx', model(1))
+  expect(await ended(0, '--host', '0.0.0.0')).toMatchObject({
+    code: 1,
+    said: expect.stringMatching(/^slipway: beyond loopback 0\.0\.0\.0:0 needs SLIPWAY_TLS_CERT and .*\n$/),
+  })
+  expect(await ended(0, '--http-port', '99999')).toMatchObject({ code: 2 })
+  settings = { SLIPWAY_INFERENCE_THREADS: 'x', SLIPWAY_INFERENCE_IDLE: '5' }
+  expect(await ended(0)).toEqual({
+    code: 1,
+    said: expect.stringMatching(/^slipway: SLIPWAY_INFERENCE_THREADS must .*; SLIPWAY_INFERENCE_IDLE must .*\n$/),
+  })
+  expect(await readdir(temporary)).toEqual([])
 })

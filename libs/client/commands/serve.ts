@@ -36,11 +36,14 @@ async function serve(invocation: Invocation): Promise<void> {
   await requireFolder(directory)
   const host = words.optional('host') ?? '127.0.0.1'
   const http = words.optional('http-port') ?? '8000'
+  const listens = {
+    SLIPWAY_LISTEN: listen(host, 'grpc-port', words.optional('grpc-port') ?? '8001'),
+    SLIPWAY_INFERENCE_HTTP_LISTEN: http === 'off' ? 'off' : listen(host, 'http-port', http),
+  }
   const ownData = env.SLIPWAY_DATA_DIR === undefined ? await mkdtemp(join(tmpdir(), 'slipway-serve-')) : undefined
   const settings = {
     ...env,
-    SLIPWAY_LISTEN: listen(host, 'grpc-port', words.optional('grpc-port') ?? '8001'),
-    SLIPWAY_INFERENCE_HTTP_LISTEN: http === 'off' ? 'off' : listen(host, 'http-port', http),
+    ...listens,
     SLIPWAY_INFERENCE_MODEL_DIRECTORY: directory,
     SLIPWAY_INFERENCE_MODEL_VERSIONS: words.optional('versions') ?? 'latest',
     SLIPWAY_INFERENCE_MODEL_POLL: words.flag('watch') ? (env.SLIPWAY_INFERENCE_MODEL_POLL ?? '1s') : '0s',
@@ -82,6 +85,8 @@ class Story {
   #address = ''
   #http = ''
   #telling: Promise<void> = Promise.resolve()
+  /** Why each version could not be loaded, as it was told: one that is tried again and again is told once. */
+  readonly #failures = new Map<string, string>()
 
   constructor(invocation: Invocation, directory: string) {
     this.#invocation = invocation
@@ -112,10 +117,13 @@ class Story {
         this.#telling = this.#tellReady().catch((error: unknown) => terminal.err(`${String(error)}\n`))
         return
       case 'a version is loaded':
+        this.#failures.delete(version)
         this.tell({ event: 'loaded', version, digest: line.digest, tookMs: line.tookMs }, `${version} is loaded`)
         return
       case 'a version could not be loaded': {
         const reason = reasonIn(line.error)
+        if (this.#failures.get(version) === reason) return
+        this.#failures.set(version, reason)
         const text = `${version} could not be loaded: ${reason}`
         this.tell({ event: 'failed', version, reason }, styled(terminal, 'red', text))
         return
@@ -184,10 +192,18 @@ function detailsOf({ time: _, level: __, scope: ___, message: ____, ...rest }: L
     .join(', ')
 }
 
+/** What is wrong with a setting, by its name; that of the folder is what the command was given. */
+function problemIn(line: string): string | undefined {
+  const [, name, problem] = /^ {2}(SLIPWAY_\w+): (.*) \(.*\)$/.exec(line) ?? []
+  return name === 'SLIPWAY_INFERENCE_MODEL_DIRECTORY' ? problem : problem && `${name} ${problem}`
+}
+
 /** Why the service ended: what it says of its settings, a port that is taken, or its last words. */
 function reasonOf(said: readonly string[], settings: Readonly<Record<string, string | undefined>>): string {
-  const problems = said.flatMap((line) => /^ {2}SLIPWAY_\w+: (.*) \(.*\)$/.exec(line)?.[1] ?? [])
+  const problems = said.flatMap((line) => problemIn(line) ?? [])
   if (problems.length > 0) return problems.join('; ')
+  if (said.some((line) => line.startsWith('Failure: plain text is for loopback')))
+    return `beyond loopback ${settings.SLIPWAY_LISTEN} needs SLIPWAY_TLS_CERT and SLIPWAY_TLS_KEY, or SLIPWAY_INSECURE_BEHIND_MESH=true where a mesh encrypts`
   const taken = said.map((line) => /EADDRINUSE.*?(\S+:\d+)/.exec(line)?.[1]).find((address) => address !== undefined)
   if (taken !== undefined) return `${taken} is taken: choose another port`
   if (said.some((line) => line.includes('EADDRINUSE')))
