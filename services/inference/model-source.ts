@@ -76,6 +76,8 @@ export function sizeOf(files: readonly VersionFile[]): number {
 /** The verified model among a version's files. FAILED_PRECONDITION when it is not one that can be served. */
 export async function openModel(version: VersionFiles): Promise<VerifiedModel> {
   const { name, model, number, digest, files } = version
+  if (hasFile(version, 'pipeline.json'))
+    throw notServable(name, 'it is a pipeline: name one of the models of its steps')
   if (!hasFile(version, MODEL_FILE)) throw notServable(name, `it has no ${MODEL_FILE}`)
   const described = describe(name, await version.read(MODEL_FILE))
   const hasBf16 = [...described.inputs, ...described.outputs].some(({ datatype }) => datatype === 'BF16')

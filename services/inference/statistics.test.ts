@@ -2,7 +2,9 @@ import { identityModel } from '@slipway/onnx'
 import { Code } from '@slipway/rpc'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { WorkBatch } from './batcher.ts'
-import { MAX_BATCH_SIZES, VersionStatistics } from './statistics.ts'
+import { ModelTable } from './model-table.ts'
+import type { Servable } from './servable.ts'
+import { MAX_BATCH_SIZES, Statistics, VersionStatistics } from './statistics.ts'
 import { serve, type TestServer } from './testing.ts'
 
 let server: TestServer
@@ -90,6 +92,33 @@ test('a version that is let go and loaded again goes on counting, one that was t
   expect((await server.client.modelStatistics({ name: 'c' })).modelStats[0]?.inferenceStats?.success?.count).toBe(0n)
   server.models.set('c', '1', undefined)
   await Promise.all([served.close(), back.close(), again.close()])
+})
+
+test('what a version does to warm up is not counted, the first time and when it is loaded again', async () => {
+  const counts = async () => (await server.client.modelStatistics({ name: 'w' })).modelStats[0]
+  const load = () => server.add({ model: 'w', bytes: identityModel('FP32') })
+  const first = await load()
+  expect(await counts()).toMatchObject({ inferenceCount: 0n, executionCount: 0n })
+  server.models.set('w', '1', { kind: 'unloaded', unloadedTimeMs: 0 })
+  const second = await load()
+  expect(await counts()).toMatchObject({ inferenceCount: 0n, executionCount: 0n, batchStats: [] })
+  await Promise.all([first.close(), second.close()])
+})
+
+test('hits and misses of the cache go on when a version is loaded again', () => {
+  const models = new ModelTable()
+  const statistics = new Statistics(models)
+  const load = (cacheHits: number, cacheMisses: number) => {
+    const counts = { cacheHits, cacheMisses }
+    const served = { name: 'models/c/versions/1', digest: 'sha256:1', counts } as unknown as Servable
+    models.set('c', '1', { kind: 'ready', served, readyTimeMs: 0 })
+  }
+  load(3, 2)
+  models.set('c', '1', { kind: 'unloaded', unloadedTimeMs: 0 })
+  load(1, 4)
+  expect(statistics.describe({ name: 'c', version: '1' }).modelStats?.[0]).toMatchObject({
+    inferenceStats: { cacheHit: { count: 4n }, cacheMiss: { count: 6n } },
+  })
 })
 
 test('sizes of batches are bounded; the totals go on', () => {

@@ -31,6 +31,9 @@ export class VersionStatistics {
   lastInferenceMs = 0
   rows = 0
   executions = 0
+  /** Of the times that it was loaded before. */
+  cacheHits = 0
+  cacheMisses = 0
 
   /** A caller whose request came at `arrivedMs` was answered now, by `performance.now()`. */
   answered(arrivedMs: number): void {
@@ -113,8 +116,14 @@ export class Statistics {
   }
 
   /** A batch of a version was answered. */
-  readonly onBatch = ({ name }: Pick<Servable, 'name'>, batch: WorkBatch, result: BatchResult): void => {
-    this.#versions.get(name)?.counted.batch(batch, result)
+  readonly onBatch = (
+    { name, digest }: Pick<Servable, 'name' | 'digest'>,
+    batch: WorkBatch,
+    result: BatchResult,
+  ): void => {
+    const known = this.#versions.get(name)
+    // Not on the table, or another one of its name: it warms up.
+    if (known?.served?.digest === digest) known.counted.batch(batch, result)
   }
 
   /** Answers `ModelStatistics`: '' stands for all models, or all versions of one. Throws NOT_FOUND and the like. */
@@ -136,10 +145,12 @@ export class Statistics {
     if (state === undefined) this.#versions.delete(name)
     else if (state.kind === 'ready') {
       const { served } = state
+      if (known?.served === served) return
+      if (known !== undefined) keepCacheCounts(known)
       const isSame = known !== undefined && known.digest === served.digest
       const counted = isSame ? known.counted : new VersionStatistics()
       this.#versions.set(name, { model, number: version, digest: served.digest, counted, served })
-    } else if (known !== undefined && state.kind !== 'unloading') known.served = undefined
+    } else if (known !== undefined && state.kind !== 'unloading') keepCacheCounts(known)
   }
 }
 
@@ -150,6 +161,14 @@ interface CountedVersion {
   readonly counted: VersionStatistics
   /** What answers; undefined while it is let go. */
   served: Servable | undefined
+}
+
+/** What answered is let go; what it counted itself stays. */
+function keepCacheCounts(version: CountedVersion): void {
+  const { cacheHits = 0, cacheMisses = 0 } = version.served?.counts ?? {}
+  version.counted.cacheHits += cacheHits
+  version.counted.cacheMisses += cacheMisses
+  version.served = undefined
 }
 
 function describeVersion({ model, number, counted, served }: CountedVersion) {
@@ -169,8 +188,8 @@ function describeVersion({ model, number, counted, served }: CountedVersion) {
       computeInput: counted.computeInput.describe(),
       computeInfer: counted.computeInfer.describe(),
       computeOutput: counted.computeOutput.describe(),
-      cacheHit: { count: BigInt(cacheHits) },
-      cacheMiss: { count: BigInt(cacheMisses) },
+      cacheHit: { count: BigInt(counted.cacheHits + cacheHits) },
+      cacheMiss: { count: BigInt(counted.cacheMisses + cacheMisses) },
     },
     batchStats: [...counted.batches]
       .sort(([left], [right]) => left - right)

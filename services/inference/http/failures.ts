@@ -31,6 +31,8 @@ const statusByReason = new Map([
   ['UNSUPPORTED_ENCODING', 415],
   // Nothing is wrong with the request: another server may well answer it.
   ['VERSION_QUARANTINED', 503],
+  ['LOAD_FAILED', 503],
+  ['EXAMPLE_MISMATCH', 503],
   // Asking again would change nothing, which 429 invites to.
   ['ANSWER_TOO_LARGE', 400],
 ])

@@ -358,5 +358,6 @@ test('each code has the status that HTTP has for it', () => {
   expect(status(Code.DEADLINE_EXCEEDED)).toBe(504)
   expect(status(Code.UNIMPLEMENTED)).toBe(501)
   expect(statusOf(refusal.quarantined('m', '1'))).toBe(503)
+  expect(statusOf(refusal.exampleMismatch('models/m/versions/1', 'it is another value', {}))).toBe(503)
   expect([Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS].map(status)).toEqual([500, 500, 500])
 })
