@@ -5,9 +5,11 @@
  * pass, such as its plain "Broker not connected".
  */
 import { logger } from '@slipway/telemetry'
-import type { Admin, Kafka } from 'kafkajs'
+import type { Admin } from 'kafkajs'
 import { defaultTopic, type StartPosition, type TopicSettings } from './bus.ts'
 import { atMost, pause, retryDelayMs } from './delivery.ts'
+import type { KafkaClient } from './kafka-client.ts'
+import { abortable } from './publishing.ts'
 
 /** An offset in a partition of a topic. */
 export interface TopicOffset {
@@ -32,8 +34,11 @@ export interface KafkaAdmin {
 const disconnectTimeoutMs = 1000
 const log = logger('slipway.events.kafka')
 
-/** Opens a connection of its own on first use. */
-export function createKafkaAdmin(kafka: Kafka, settings: ReadonlyMap<string, TopicSettings>): KafkaAdmin {
+/** Connects on first use, by a client that is its own. */
+export function createKafkaAdmin(
+  { kafka, end }: KafkaClient,
+  settings: ReadonlyMap<string, TopicSettings>,
+): KafkaAdmin {
   const present = new Set<string>()
   let connected: Promise<Admin> | undefined
 
@@ -49,13 +54,18 @@ export function createKafkaAdmin(kafka: Kafka, settings: ReadonlyMap<string, Top
     await last?.then((admin) => admin.disconnect()).catch(() => undefined)
   }
 
+  async function attempt<T>(work: (admin: Admin) => Promise<T>): Promise<T> {
+    connected ??= connect()
+    return await work(await connected)
+  }
+
   async function persist<T>(what: string, signal: AbortSignal, work: (admin: Admin) => Promise<T>): Promise<T> {
     for (let failures = 0; ; failures += 1) {
       signal.throwIfAborted()
       try {
-        connected ??= connect()
-        return await work(await connected)
+        return await abortable(attempt(work), signal)
       } catch (error) {
+        signal.throwIfAborted()
         log.warn('kafka did not answer, asking again', { what, failures, error })
         await disconnect()
         await pause(retryDelayMs(failures), signal)
@@ -100,7 +110,7 @@ export function createKafkaAdmin(kafka: Kafka, settings: ReadonlyMap<string, Top
           .flatMap(({ topic, partitions }) => offsetsOf(topic, partitions, 'offset'))
           .filter(({ offset }) => offset >= 0n)
       }),
-    close: () => atMost(disconnectTimeoutMs, disconnect()),
+    close: () => atMost(disconnectTimeoutMs, disconnect()).finally(end),
   }
 }
 

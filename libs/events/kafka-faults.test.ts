@@ -8,6 +8,7 @@ import type { EventBus } from './bus.ts'
 import { startChild } from './child-process.fixture.ts'
 import { collect } from './contract.ts'
 import { openKafkaBus } from './kafka.ts'
+import { createKafkaClient } from './kafka-client.ts'
 import { type KafkaProxy, startKafkaProxy } from './kafka-proxy.fixture.ts'
 import { numberOf, numbers, recordOf, unique } from './record.fixture.ts'
 import { openSpool } from './spool.ts'
@@ -32,12 +33,13 @@ describe.skipIf(!isWanted)('a Kafka bus under faults', () => {
     await proxy?.close()
   })
 
-  function open(): EventBus {
+  function open(times: { readonly sessionTimeoutMs?: number; readonly rebalanceTimeoutMs?: number } = {}): EventBus {
     const bus = openKafkaBus({
       brokers: [`127.0.0.1:${proxy.port}`],
       clientId: 'slipway-faults',
       sessionTimeoutMs: 1000,
       rebalanceTimeoutMs: 3000,
+      ...times,
     })
     opened.push(bus)
     return bus
@@ -147,6 +149,72 @@ describe.skipIf(!isWanted)('a Kafka bus under faults', () => {
     await spool.close()
     rmSync(directory, { recursive: true })
   }, 120_000)
+
+  test('closing does not wait for a group that is not formed because another reader does not answer', async () => {
+    const [topic, group] = [unique('topic'), unique('group')]
+    const patient = { sessionTimeoutMs: 60_000, rebalanceTimeoutMs: 60_000 }
+    const [busy, joining] = [open(patient), open(patient)]
+    await busy.publish([recordOf(topic, 'key', 1)])
+    const begun = Promise.withResolvers<void>()
+    const released = Promise.withResolvers<void>()
+    await busy.subscribe({
+      topics: [topic],
+      group,
+      handle: async () => {
+        begun.resolve()
+        await released.promise
+      },
+    })
+    await begun.promise
+    const subscribing = joining.subscribe({ topics: [topic], group, handle: async () => undefined })
+    const ended = expect(subscribing).rejects.toMatchObject({ reason: 'EVENT_BUS_CLOSED' })
+    await groupForms(group, topic)
+    await joining.close()
+    await ended
+    released.resolve()
+    await busy.close()
+  })
+
+  test('closing does not wait for a broker that answers nothing any more, but for the handler', async () => {
+    const topic = unique('topic')
+    const bus = open()
+    await bus.publish([recordOf(topic, 'key', 1)])
+    const begun = Promise.withResolvers<void>()
+    const released = Promise.withResolvers<void>()
+    let isHandled = false
+    await bus.subscribe({
+      topics: [topic],
+      group: unique('group'),
+      handle: async () => {
+        begun.resolve()
+        await released.promise
+        isHandled = true
+      },
+    })
+    await begun.promise
+    process.kill(kafka.pid, 'SIGSTOP')
+    try {
+      const publishing = bus.publish([recordOf(topic, 'key', 2)]).catch((error: unknown) => error)
+      const closing = bus.close()
+      expect(await publishing).toMatchObject({ reason: 'EVENT_BUS_UNAVAILABLE' })
+      released.resolve()
+      await closing
+      expect(isHandled).toBe(true)
+    } finally {
+      process.kill(kafka.pid, 'SIGCONT')
+    }
+  })
+
+  /** Waits until the broker is forming the group anew. */
+  async function groupForms(group: string, topic: string): Promise<void> {
+    const { kafka: client, end } = createKafkaClient([`127.0.0.1:${proxy.port}`], 'slipway-test')
+    const admin = client.admin()
+    await admin.connect()
+    const stateOf = async () => (await admin.describeGroups([`${group}.${topic}`])).groups[0]?.state
+    await expect.poll(stateOf).toBe('PreparingRebalance')
+    await admin.disconnect()
+    end()
+  }
 
   /** What stands in the log, by key. */
   async function logOf(topic: string): Promise<Record<string, number[]>> {

@@ -57,7 +57,7 @@ function partsOf(consumer: FakeConsumer): KafkaReaderParts {
     },
   }
   return {
-    kafka: { consumer: () => consumer } as unknown as Kafka,
+    connect: () => ({ kafka: { consumer: () => consumer } as unknown as Kafka, end: () => undefined }),
     admin: admin as unknown as KafkaAdmin,
     delivery: { deliver: async () => true },
     times: { sessionTimeoutMs: 10_000, rebalanceTimeoutMs: 30_000 },

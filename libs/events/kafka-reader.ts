@@ -6,13 +6,16 @@
  * 2. While a handler runs, heartbeats go on. When one says that the group is rebalancing, the batch is aborted and
  *    its position not moved.
  * 3. It never ends by itself: whatever stops kafkajs for good is answered with a new consumer.
+ * 4. A stop waits for the handler that runs, however long, and after that for the cluster no longer than `leaveLimitMs`:
+ *    not for a group that is being formed, nor for a broker that is gone.
  */
 import { Code, Failure } from '@slipway/rpc'
 import { logger } from '@slipway/telemetry'
-import type { Consumer, ConsumerCrashEvent, EachBatchPayload, IHeaders, Kafka, KafkaMessage } from 'kafkajs'
+import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
 import { limits, type ReceivedRecord, recordBytes, type SubscribeOptions, type Subscription } from './bus.ts'
-import { type Delivery, pause, retryDelayMs } from './delivery.ts'
+import { atMost, type Delivery, pause, retryDelayMs } from './delivery.ts'
 import type { KafkaAdmin, TopicOffset } from './kafka-admin.ts'
+import type { KafkaClient } from './kafka-client.ts'
 
 /** How fast a group notices that a reader died. */
 export interface KafkaGroupTimes {
@@ -22,7 +25,8 @@ export interface KafkaGroupTimes {
 
 /** What a reader works with. */
 export interface KafkaReaderParts {
-  readonly kafka: Kafka
+  /** Makes a client for this reader alone. */
+  connect(): KafkaClient
   readonly admin: KafkaAdmin
   readonly delivery: Delivery
   readonly times: KafkaGroupTimes
@@ -31,6 +35,8 @@ export interface KafkaReaderParts {
 }
 
 const maxWaitMs = 250
+/** Time for the last position and for leaving the group. */
+const leaveLimitMs = 3000
 const reachPollMs = 25
 const log = logger('slipway.events.kafka')
 
@@ -44,29 +50,32 @@ function kafkaGroupOf({ group, topics }: Pick<SubscribeOptions, 'group' | 'topic
 
 /** Joins the group and starts to read; waits for the cluster as long as it takes. */
 export async function subscribeKafka(
-  { kafka, admin, delivery, times, closed }: KafkaReaderParts,
+  { connect, admin, delivery, times, closed }: KafkaReaderParts,
   options: SubscribeOptions,
 ): Promise<Subscription> {
   const group = kafkaGroupOf(options)
   const topics = [...options.topics]
+  const { kafka, end } = connect()
   const stopping = new AbortController()
   const signal = AbortSignal.any([stopping.signal, closed])
   const joined = Promise.withResolvers<void>()
   let consumer: Consumer | undefined
   let latestAssigned: readonly object[] = []
-  let restarting: Promise<void> | undefined
+  let starting: Promise<void> | undefined
+  let handling: Promise<boolean> | undefined
 
   function create(): Consumer {
     return kafka.consumer({
       groupId: group,
       allowAutoTopicCreation: false,
       sessionTimeout: times.sessionTimeoutMs,
-      heartbeatInterval: Math.floor(times.sessionTimeoutMs / 4),
+      // Readers hear of a rebalance with a heartbeat, and all others wait for the last one to hear of it.
+      heartbeatInterval: Math.floor(times.sessionTimeoutMs / 10),
       rebalanceTimeout: times.rebalanceTimeoutMs,
       maxWaitTimeInMs: maxWaitMs,
       // Each broker is asked for so much at once.
       maxBytes: limits.maxReadAheadBytes / 8,
-      retry: { retries: 10, initialRetryTime: 50, maxRetryTime: 1000, restartOnFailure: async () => true },
+      retry: { retries: 10, initialRetryTime: 50, maxRetryTime: 1000, restartOnFailure: async () => !signal.aborted },
     })
   }
 
@@ -74,28 +83,38 @@ export async function subscribeKafka(
     const created = create()
     consumer = created
     created.on(created.events.GROUP_JOIN, ({ payload }) => fixStart(created, payload.memberAssignment))
-    created.on(created.events.CRASH, (event) => restart(event))
+    let isRunning = false
+    let crash: Error | undefined
+    created.on(created.events.CRASH, ({ payload }) => {
+      if (payload.restart || signal.aborted) return
+      crash = payload.error
+      if (!isRunning) return
+      log.warn('consumer ended, starting another', { group, error: crash })
+      void startSurely()
+    })
     await created.connect()
     // Only for partitions that are new since: a start that counts is committed before it is read from.
     await created.subscribe({ topics, fromBeginning: true })
+    signal.throwIfAborted()
     await created.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: handleBatch })
-  }
-
-  async function restart({ payload }: ConsumerCrashEvent): Promise<void> {
-    if (payload.restart || signal.aborted) return
-    log.warn('consumer ended, starting another', { group, error: payload.error })
-    restarting ??= startSurely().finally(() => {
-      restarting = undefined
-    })
-    await restarting
+    if (crash !== undefined) throw crash
+    isRunning = true
   }
 
   async function startSurely(): Promise<void> {
+    starting ??= startUntilStopped().finally(() => {
+      starting = undefined
+    })
+    await starting
+  }
+
+  async function startUntilStopped(): Promise<void> {
     for (let failures = 0; !signal.aborted; failures += 1) {
       await consumer?.disconnect().catch(() => undefined)
       try {
         return await start()
       } catch (error) {
+        if (signal.aborted) return
         log.warn('consumer did not start, trying again', { group, failures, error })
         await pause(retryDelayMs(failures), signal)
       }
@@ -150,9 +169,10 @@ export async function subscribeKafka(
     const lost = new AbortController()
     const beat = (): Promise<void> => payload.heartbeat().catch((error: unknown) => lost.abort(error))
     const beating = setInterval(beat, times.sessionTimeoutMs / 8)
-    const isDone = await delivery
+    handling = delivery
       .deliver(chunk, BigInt(highWatermark), AbortSignal.any([signal, lost.signal]))
       .finally(() => clearInterval(beating))
+    const isDone = await handling
     if (lost.signal.aborted) throw lost.signal.reason
     if (!isDone) return false
     payload.resolveOffset(String(last.offset))
@@ -166,7 +186,15 @@ export async function subscribeKafka(
 
   async function stop(): Promise<void> {
     stopping.abort(new Failure(Code.CANCELLED, 'SUBSCRIPTION_STOPPED', 'the subscription stopped'))
-    await restarting
+    const left = leave()
+    await handling?.catch(() => undefined)
+    await atMost(leaveLimitMs, left)
+    end()
+  }
+
+  async function leave(): Promise<void> {
+    // Only who has joined can leave; the group would miss anybody else for as long as a session.
+    await starting
     await consumer?.stop().catch(() => undefined)
     await consumer?.disconnect().catch(() => undefined)
   }
@@ -193,8 +221,7 @@ export async function subscribeKafka(
   joined.promise.catch(() => undefined)
   try {
     await admin.ensureTopics(topics, signal)
-    await startSurely()
-    await joined.promise
+    await Promise.race([startSurely().then(() => joined.promise), joined.promise])
     return subscription
   } catch (error) {
     await subscription.stop()

@@ -18,7 +18,7 @@ function senderTo(cluster: { acknowledge: () => Promise<void> }): KafkaSender {
   }
   const kafka = { producer: () => producer } as unknown as Kafka
   const admin = { ensureTopics: async () => undefined } as unknown as KafkaAdmin
-  return createKafkaSender(kafka, admin)
+  return createKafkaSender({ kafka, end: () => undefined }, admin)
 }
 
 const records: EventRecord[] = [recordOf('topic', 'key', 1)]

@@ -11,10 +11,11 @@
 import { once } from 'node:events'
 import { Code, Failure } from '@slipway/rpc'
 import { logger } from '@slipway/telemetry'
-import kafkajs, { type Kafka, type Message, type Producer } from 'kafkajs'
+import kafkajs, { type Message, type Producer } from 'kafkajs'
 import { type EventRecord, limits, recordBytes } from './bus.ts'
 import { atMost, pause, retryDelayMs } from './delivery.ts'
 import type { KafkaAdmin } from './kafka-admin.ts'
+import type { KafkaClient } from './kafka-client.ts'
 
 /** Publishes in the order of the calls. */
 export interface KafkaSender {
@@ -63,8 +64,8 @@ const lostSequences: ReadonlySet<string> = new Set([
 
 const log = logger('slipway.events.kafka')
 
-/** Creates a sender; it connects with the first send. */
-export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender {
+/** Creates a sender; it connects with the first send, by a client that is its own. */
+export function createKafkaSender({ kafka, end }: KafkaClient, admin: KafkaAdmin): KafkaSender {
   const queue: Entry[] = []
   let underway: readonly Entry[] = []
   const closing = new AbortController()
@@ -202,6 +203,7 @@ export function createKafkaSender(kafka: Kafka, admin: KafkaAdmin): KafkaSender 
       clearTimeout(timer)
       for (const entry of [...underway, ...queue]) entry.reject(failureOf(undefined))
       await atMost(disconnectTimeoutMs, disconnect())
+      end()
     },
   }
 }

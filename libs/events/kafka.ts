@@ -32,9 +32,9 @@ export interface KafkaBusOptions {
  */
 export function openKafkaBus(options: KafkaBusOptions): EventBus {
   const settings = new Map([...topicSettings, ...(options.topics ?? [])].map((topic) => [topic.name, topic]))
-  const kafka = createKafkaClient(options.brokers, options.clientId)
-  const admin = createKafkaAdmin(kafka, settings)
-  const sender = createKafkaSender(kafka, admin)
+  const connect = () => createKafkaClient(options.brokers, options.clientId)
+  const admin = createKafkaAdmin(connect(), settings)
+  const sender = createKafkaSender(connect(), admin)
   const publishTimeoutMs = options.publishTimeoutMs ?? 30_000
   const opened = createOpened()
   const times = {
@@ -42,10 +42,15 @@ export function openKafkaBus(options: KafkaBusOptions): EventBus {
     rebalanceTimeoutMs: options.rebalanceTimeoutMs ?? 30_000,
   }
 
-  async function release(): Promise<void> {
-    await sender.close()
-    await admin.close()
+  async function close(): Promise<void> {
+    // From the beginning: a handler that is waited for may itself wait for what it publishes.
+    const sent = sender.close()
+    await opened.close(async () => {
+      await sent
+      await admin.close()
+    })
   }
+  let closing: Promise<void> | undefined
 
   const bus: EventBus = {
     publish: async (records, { signal } = {}) => {
@@ -62,9 +67,12 @@ export function openKafkaBus(options: KafkaBusOptions): EventBus {
     subscribe: (subscribe) =>
       opened.subscribe((closed) => {
         const delivery = createDelivery(subscribe, (record) => bus.publish([record]))
-        return subscribeKafka({ kafka, admin, delivery, times, closed }, subscribe)
+        return subscribeKafka({ connect, admin, delivery, times, closed }, subscribe)
       }),
-    close: () => opened.close(release),
+    close: () => {
+      closing ??= close()
+      return closing
+    },
   }
   return bus
 }

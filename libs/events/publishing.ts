@@ -28,7 +28,7 @@ export function checkRecords(records: readonly EventRecord[], pendingBytes: numb
 }
 
 /** Waits for `done`, or for the signal if that comes first; `done` goes on by itself then. */
-export async function abortable(done: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+export async function abortable<T>(done: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return await done
   let abort: () => void = () => undefined
   const aborted = new Promise<never>((_resolve, reject) => {
@@ -36,7 +36,7 @@ export async function abortable(done: Promise<void>, signal: AbortSignal | undef
     signal.addEventListener('abort', abort, { once: true })
   })
   try {
-    await Promise.race([done, aborted])
+    return await Promise.race([done, aborted])
   } finally {
     signal.removeEventListener('abort', abort)
     done.catch(() => undefined)
