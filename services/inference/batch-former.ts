@@ -5,7 +5,7 @@
 import type { Failure } from '@slipway/rpc'
 import { expectedWaitMs } from './admission.ts'
 import { HOLD_SHARE } from './batch-bound.ts'
-import { type Timing, timeBatch } from './batch-timing.ts'
+import { type Moment, type Timing, timeBatch } from './batch-timing.ts'
 import { GroupLatency, type Passage } from './group-latency.ts'
 import { lessUrgentRows, levelOf, MAX_LEVEL, POLITE_MS, politeRows } from './priorities.ts'
 import { refusal } from './refusals.ts'
@@ -55,6 +55,12 @@ interface Retry {
   readonly group: Group
   readonly members: readonly Work[]
 }
+
+/** What an executor that could take a batch does not know of itself. */
+type Situation = Pick<Moment, 'isNext' | 'isArriving' | 'isDraining'>
+
+/** Longest time for which requests go on to join a batch only because the event loop brings more of them. */
+const MAX_GATHER_MS = 4
 
 /** Of the time that a request has to spare, the share that waiting may take, and then the rest of its batch. */
 const SPARE_SHARE = 0.5
@@ -127,7 +133,7 @@ export class BatchFormer {
   }
 
   /** Whether what is due should leave for an idle executor now. */
-  timing(now: Now, { isNext, isDraining }: { readonly isNext: boolean; readonly isDraining: boolean }): Timing {
+  timing(now: Now, { isNext, isArriving, isDraining }: Situation): Timing {
     const lead = this.#retries.length > 0 ? undefined : this.#queue.lead()
     if (lead === undefined) return { kind: 'leave', reason: 'retry' }
     const { group, rows, arrivedMs, deadlineMs, hasOthers } = lead
@@ -136,6 +142,8 @@ export class BatchFormer {
     return timeBatch({
       rows,
       enoughRows: Math.min(preferredBatchRows, this.#latency.maxRows(group)),
+      gatherMs: group.batchable && this.#takesRows ? Math.min(this.#latency.overheadMs, MAX_GATHER_MS) : 0,
+      isArriving,
       holdMs: group.batchable && this.#takesRows ? Math.min(delayMs, latencyObjectiveMs * HOLD_SHARE) : 0,
       waitedMs: now.ms - arrivedMs,
       slackMs: deadlineMs - now.epochMs - this.#latency.predict(group, rows) - 2 * this.#latency.overheadMs,

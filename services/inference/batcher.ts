@@ -3,7 +3,7 @@
  *
  * 1. Work conserving: an executor that falls idle takes what waits, up to the batch's bound. While one is idle nothing waits
  *    longer than the turn of the event loop in which it arrived, so that what arrived together runs together; unless batches
- *    are held back (batch-timing.ts), which an idle server never does by itself.
+ *    are held back (batch-timing.ts), which an idle server never does by itself, or a crowd is still coming in.
  * 2. A batch holds requests of one group in the order in which they are due: the most urgent first, of equal ones the oldest;
  *    all become more urgent with time (priorities.ts).
  * 3. A request whose caller is gone, or whose deadline has passed or will have before the batch is done, never reaches
@@ -18,6 +18,7 @@
 import type { Failure } from '@slipway/rpc'
 import { BatchFormer, type BatchLimits, type FormedBatch, type Now } from './batch-former.ts'
 import type { DispatchReason } from './batch-timing.ts'
+import { busyMs, type Seat } from './executor-seat.ts'
 import type { Batch, BatchResult, Executor } from './executors/executor.ts'
 import { refusal } from './refusals.ts'
 import type { WorkCounts } from './servable.ts'
@@ -51,14 +52,6 @@ export interface BatcherOptions {
   readonly onFailed?: ((work: Work, failure: Failure) => void) | undefined
 }
 
-/** An executor, and when it will have done what it was given as far as is known, by `performance.now()`. */
-interface Seat {
-  readonly executor: Executor
-  freeAtMs: number
-  /** When it answered its last batch. */
-  doneMs: number
-}
-
 /** See the top of this file. */
 export class Batcher {
   readonly #options: BatcherOptions
@@ -69,6 +62,8 @@ export class Batcher {
   #running = 0
   #isPlanned = false
   #isDraining = false
+  /** Requests came since it was last asked whether a batch leaves. */
+  #isArriving = false
   #holdTimer: NodeJS.Timeout | undefined
   #whenIdle: (() => void)[] = []
 
@@ -85,6 +80,7 @@ export class Batcher {
   /** Takes a request, or fails it at once. */
   offer(work: Work): void {
     const moment = now()
+    this.#isArriving = true
     this.#former.offer(work, moment, this.#running === 0 ? [] : this.#seats.map((seat) => busyMs(seat, moment)))
     this.#plan()
   }
@@ -218,9 +214,15 @@ export class Batcher {
   /** Why what is due leaves now; undefined when it is held back. */
   #leaves(moment: Now, isNext: boolean): DispatchReason | undefined {
     clearTimeout(this.#holdTimer)
-    const timing = this.#former.timing(moment, { isNext, isDraining: this.#isDraining })
+    const timing = this.#former.timing(moment, {
+      isNext,
+      isArriving: this.#isArriving,
+      isDraining: this.#isDraining,
+    })
+    this.#isArriving = false
     if (timing.kind === 'leave') return timing.reason
-    this.#holdTimer = setTimeout(this.#whenPlanned, timing.forMs)
+    if (timing.kind === 'gather') this.#plan()
+    else this.#holdTimer = setTimeout(this.#whenPlanned, timing.forMs)
     return undefined
   }
 
@@ -291,8 +293,4 @@ export class Batcher {
 
 function now(): Now {
   return { ms: performance.now(), epochMs: Date.now() }
-}
-
-function busyMs({ executor, freeAtMs }: Seat, { ms }: Now): number {
-  return executor.running === 0 ? 0 : Math.max(0.001, freeAtMs - ms)
 }

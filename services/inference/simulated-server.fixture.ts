@@ -154,7 +154,9 @@ export class SimulatedServer {
       const isBehind = executor.batches.length > 0
       let reason: DispatchReason = 'full'
       if (!isBehind) {
-        const timing = this.former.timing(this.#now(), { isNext, isDraining: false })
+        const timing = this.former.timing(this.#now(), { isNext, isArriving: false, isDraining: false })
+        // It has no turns of an event loop in which requests would arrive.
+        if (timing.kind === 'gather') return
         if (timing.kind === 'hold') {
           this.#plan(this.nowMs + timing.forMs)
           return
