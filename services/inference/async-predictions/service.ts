@@ -28,9 +28,9 @@ export function createAsyncPredictionService(
   const { bus, index, webhooks, refuseWebhook } = options
   return {
     async submitPrediction({ requestId: given, request, expireTime, webhookUrl }, { signal }) {
-      if (!isRequest(request)) throw Failure.invalid('request', 'request is not a valid ModelInferRequest')
+      if (!isRequest(request)) throw Failure.invalid('request', 'is not a valid ModelInferRequest')
       if (expireTime !== undefined && timestampMs(expireTime) <= Date.now())
-        throw Failure.invalid('expire_time', 'expire_time has passed')
+        throw Failure.invalid('expire_time', 'has passed')
       const refused = webhookUrl === '' ? undefined : refuseWebhook(webhookUrl)
       if (refused !== undefined) throw refused
       const requestId = given === '' ? randomUUID() : given
@@ -43,7 +43,7 @@ export function createAsyncPredictionService(
       })
       const most = limits.maxRecordBytes - RESULT_OVERHEAD_BYTES
       if (toBinary(AsyncPredictionRequestedSchema, message).length > most)
-        throw Failure.invalid('request', `request is larger than the ${most} bytes that go over the bus`)
+        throw Failure.invalid('request', `is larger than the ${most} bytes that go over the bus`)
       await publishTo(bus, topics.asyncRequests, [message], { source: '/slipway/inference', signal })
       return { requestId }
     },
