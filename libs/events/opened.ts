@@ -58,6 +58,13 @@ export function createOpened(): Opened {
   }
 }
 
+const CLOSED = 'EVENT_BUS_CLOSED'
+
+/** Whether an error says no more than that the bus was closed, by whoever opened it. */
+export function isBusClosed(error: unknown): boolean {
+  return error instanceof Failure && error.reason === CLOSED
+}
+
 function busClosed(): Failure {
-  return new Failure(Code.FAILED_PRECONDITION, 'EVENT_BUS_CLOSED', 'the event bus is closed')
+  return new Failure(Code.FAILED_PRECONDITION, CLOSED, 'the event bus is closed')
 }

@@ -1,17 +1,16 @@
-/** A process that answers asynchronous requests for the model `identity` over the bus in a folder, until it is killed. */
-import { join } from 'node:path'
-import { openEmbeddedBus } from '@slipway/events'
+/** A process that answers asynchronous requests for the model `identity`, until it is killed: `<shared bus> <own folder>`. */
 import { identityModel } from '@slipway/onnx'
 import { createInference } from '../infer.ts'
+import { openSharedBus } from '../shared-bus.fixture.ts'
 import { serve } from '../testing.ts'
 import { createAsyncPredictions } from './async-predictions.ts'
 
-const [, , folder = ''] = process.argv
+const [shared = '', directory = ''] = process.argv.slice(2)
 const models = await serve([{ model: 'identity', bytes: identityModel('FP32', [-1, 1]) }])
 const room = await createAsyncPredictions({
-  bus: openEmbeddedBus({ path: join(folder, 'events.db') }),
+  bus: openSharedBus(shared),
   inference: createInference(models),
-  directory: join(folder, 'server'),
+  directory,
   answersAsyncRequests: true,
   asyncResultRetentionMs: 3_600_000,
   asyncRetryMs: 1000,

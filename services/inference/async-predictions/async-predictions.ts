@@ -1,6 +1,6 @@
 /** Predictions that nobody waits for: requests from the bus, results to the bus and to webhooks. */
 import { join } from 'node:path'
-import { consume, type EventBus, topics } from '@slipway/events'
+import { consume, type EventBus, isBusClosed, topics } from '@slipway/events'
 import { AsyncPredictionService } from '@slipway/proto/slipway/inference/v1/async_prediction_service'
 import { type Implementation, implement } from '@slipway/rpc'
 import { migrate, openSqlite } from '@slipway/storage'
@@ -46,7 +46,6 @@ export async function createAsyncPredictions(options: AsyncPredictionsOptions): 
   const refuse = (url: string) => refuseWebhook(url, options)
   const processor = new Processor({ bus, index, inference, retryMs: options.asyncRetryMs, refuseWebhook: refuse })
   let starting: Promise<void> | undefined
-  let isStopping = false
   const start = async (): Promise<void> => {
     await index.start()
     await webhooks?.start()
@@ -62,11 +61,10 @@ export async function createAsyncPredictions(options: AsyncPredictionsOptions): 
     ],
     start() {
       starting ??= start().catch((error: unknown) => {
-        if (!isStopping) logger('slipway.inference').error('asynchronous requests cannot be read', { error })
+        if (!isBusClosed(error)) logger('slipway.inference').error('asynchronous requests cannot be read', { error })
       })
     },
     async stop() {
-      isStopping = true
       await starting
       await webhooks?.stop()
       await index.stop()

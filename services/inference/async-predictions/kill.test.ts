@@ -14,7 +14,7 @@ const KILLS = 4
 
 async function startServer(folder: string): Promise<ChildProcess> {
   const script = new URL('./answering-process.fixture.ts', import.meta.url)
-  const server = fork(script, [folder], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+  const server = fork(script, [folder, join(folder, 'server')], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
   await once(server, 'message')
   return server
 }

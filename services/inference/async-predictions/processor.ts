@@ -74,7 +74,8 @@ export class Processor {
     const fresh = await this.#unanswered(events)
     const results = await Promise.all(fresh.map((event) => this.#result(event, signal)))
     signal.throwIfAborted()
-    await publishTo(this.#options.bus, topics.asyncResults, results, { source: SOURCE, signal })
+    // From here on to the end, whatever becomes of the partition: who takes it over must find these results, or none.
+    await publishTo(this.#options.bus, topics.asyncResults, results, { source: SOURCE })
     for (const { message } of fresh) this.#remember(message.requestId)
     const last = events.at(-1)?.record
     if (last !== undefined) this.#handled.set(last.partition, last.offset)

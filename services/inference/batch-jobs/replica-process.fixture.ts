@@ -1,4 +1,4 @@
-/** A replica to be killed: `replica-process.fixture.ts <shared folder> <own folder>`; it writes its address and then works. */
+/** A replica to be killed: `replica-process.fixture.ts <shared bus> <own folder>`; it writes its address and then works. */
 
 import { startReplica } from './replica.fixture.ts'
 import { replicaModels } from './replica-models.fixture.ts'

@@ -1,8 +1,7 @@
-/** A replica of the service with batch jobs only, for tests: its bus is a file that replicas share, its models are given. */
-import { join } from 'node:path'
+/** A replica of the service with batch jobs only, for tests: replicas share a bus, their models are given. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DuckDBInstance } from '@duckdb/node-api'
-import { openEmbeddedBus } from '@slipway/events'
+import type { EventBus } from '@slipway/events'
 import {
   type BatchJob,
   BatchJobState,
@@ -11,13 +10,14 @@ import {
 import { type Client, createClient, createServer } from '@slipway/rpc'
 import { ModelTable } from '../model-table.ts'
 import type { RunOptions } from '../served-version.ts'
+import { openSharedBus } from '../shared-bus.fixture.ts'
 import { runOptions, startVersion, type TestModel } from '../testing.ts'
 import { createBatchJobs } from './batch-jobs.ts'
 import type { FindVersion } from './resolve-job.ts'
 
 /** How a test's replica differs from others. */
 export interface ReplicaOptions {
-  /** Folder of the bus, shared with other replicas. */
+  /** The bus that it shares with other replicas: a folder, or `kafka:host:port`. */
   readonly shared: string
   /** Folder of this replica's own. */
   readonly own: string
@@ -33,7 +33,7 @@ export interface Replica {
   readonly client: Client<typeof BatchPredictionService>
   readonly address: string
   readonly models: ModelTable
-  readonly bus: ReturnType<typeof openEmbeddedBus>
+  readonly bus: EventBus
   stop(): Promise<void>
 }
 
@@ -44,7 +44,7 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     const served = await startVersion(model, runOptions(options.run))
     models.set(served.model, served.number, { kind: 'ready', served, readyTimeMs: Date.now() })
   }
-  const bus = openEmbeddedBus({ path: join(options.shared, 'events.db'), leaseMs: 1000 })
+  const bus = openSharedBus(options.shared)
   const batch = await createBatchJobs({
     settings: {
       runsBatchJobs: true,
@@ -70,8 +70,8 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
     stop: async () => {
       client.close()
       await server.drain({ graceMs: 1000 })
-      await batch.stop()
       await bus.close()
+      await batch.stop()
       for (const { state } of [...models]) if (state.kind === 'ready') await state.served.close()
     },
   }

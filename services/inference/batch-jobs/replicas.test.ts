@@ -6,17 +6,23 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BatchJobState, BatchPredictionService } from '@slipway/proto/slipway/inference/v1/batch_prediction_service'
 import { type Client, createClient } from '@slipway/rpc'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type RunningKafka, startKafka } from '../../../tools/backends/index.ts'
 import { query, type Replica, reached, startReplica } from './replica.fixture.ts'
 import { replicaModels } from './replica-models.fixture.ts'
 
 type Jobs = Client<typeof BatchPredictionService>
 
+const isKafkaWanted = process.env.SLIPWAY_TEST_KAFKA !== undefined
+
 let directory: string
+/** The bus that the replicas share. */
+let shared: string
 const replicas: Replica[] = []
 const children: ChildProcess[] = []
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'slipway-replicas-'))
+  shared = directory
 })
 afterEach(async () => {
   for (const replica of replicas.splice(0)) await replica.stop()
@@ -25,7 +31,7 @@ afterEach(async () => {
 })
 
 async function replica(name: string): Promise<Replica> {
-  const started = await startReplica({ shared: directory, own: join(directory, name), models: replicaModels })
+  const started = await startReplica({ shared, own: join(directory, name), models: replicaModels })
   replicas.push(started)
   return started
 }
@@ -33,7 +39,7 @@ async function replica(name: string): Promise<Replica> {
 /** A replica in a process of its own. */
 async function processOf(name: string): Promise<{ child: ChildProcess; client: Jobs }> {
   const script = fileURLToPath(new URL('./replica-process.fixture.ts', import.meta.url))
-  const child = spawn(process.execPath, [script, directory, join(directory, name)], {
+  const child = spawn(process.execPath, [script, shared, join(directory, name)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   children.push(child)
@@ -44,6 +50,11 @@ async function processOf(name: string): Promise<{ child: ChildProcess; client: J
     if (address !== undefined) return { child, client: createClient(BatchPredictionService, { address }) }
   }
   throw new Error('the process ended')
+}
+
+async function stop(started: Replica): Promise<void> {
+  replicas.splice(replicas.indexOf(started), 1)
+  await started.stop()
 }
 
 async function kill(child: ChildProcess): Promise<void> {
@@ -88,78 +99,114 @@ async function untilParts(client: Jobs, name: string, parts: number): Promise<vo
   }
 }
 
-test('replicas share a job, and each of them knows how far it is', { timeout: 60_000 }, async () => {
-  const [first, second] = [await replica('a'), await replica('b')]
-  const rows = 12_000
-  const { name } = await first.client.createBatchJob({ batchJob: job(await makeRows(rows), 'same', 1000) })
-  const done = await reached(first.client, name, BatchJobState.SUCCEEDED)
-  expect(done.progress).toMatchObject({ partsDone: 12, rowsDone: 12_000n })
-  await expect.poll(async () => (await second.client.getBatchJob({ name })).state).toBe(BatchJobState.SUCCEEDED)
-  expect(await second.client.getBatchJob({ name })).toEqual(await first.client.getBatchJob({ name }))
-  await rowsOnce(rows)
-  const wrong = await query(`select count(*)::int from '${join(directory, 'out')}/*.parquet' where output <> id`)
-  expect(wrong).toEqual([[0]])
+describe('over the embedded bus', theSame)
+
+describe.skipIf(!isKafkaWanted)('over Kafka', () => {
+  let kafka: RunningKafka
+  beforeEach(async () => {
+    kafka = await startKafka()
+    shared = `kafka:${kafka.brokers[0]}`
+  })
+  afterEach(async () => await kafka.stop())
+
+  theSame()
+
+  test('a replica stops in the middle of a job, its broker there or gone, and loses and doubles no row', {
+    timeout: 90_000,
+  }, async () => {
+    const rows = 6000
+    const path = await makeRows(rows)
+    const first = await replica('a')
+    const { name } = await first.client.createBatchJob({ batchJob: job(path, 'slow', 500) })
+    await untilParts(first.client, name, 1)
+    await stop(first)
+    const second = await replica('b')
+    await expect.poll(() => second.client.getBatchJob({ name }).catch(() => undefined)).toBeDefined()
+    await untilParts(second.client, name, 3)
+    await kafka.kill()
+    const third = await replica('c')
+    await Promise.all([stop(second), stop(third)])
+    await kafka.restart()
+    const last = await replica('b')
+    await reached(last.client, name, BatchJobState.SUCCEEDED)
+    await rowsOnce(rows)
+  })
 })
 
-test('kill -9 at any point loses no row and doubles none', { timeout: 120_000 }, async () => {
-  const rows = 6000
-  const path = await makeRows(rows)
-  let { child, client } = await processOf('a')
-  const { name } = await client.createBatchJob({ batchJob: job(path, 'slow', 500) })
-  let kills = 0
-  for (const parts of [0, 2, 5]) {
-    await untilParts(client, name, parts)
+function theSame(): void {
+  test('replicas share a job, and each of them knows how far it is', { timeout: 60_000 }, async () => {
+    const [first, second] = [await replica('a'), await replica('b')]
+    const rows = 12_000
+    const { name } = await first.client.createBatchJob({ batchJob: job(await makeRows(rows), 'same', 1000) })
+    const done = await reached(first.client, name, BatchJobState.SUCCEEDED)
+    expect(done.progress).toMatchObject({ partsDone: 12, rowsDone: 12_000n })
+    await expect.poll(async () => (await second.client.getBatchJob({ name })).state).toBe(BatchJobState.SUCCEEDED)
+    expect(await second.client.getBatchJob({ name })).toEqual(await first.client.getBatchJob({ name }))
+    await rowsOnce(rows)
+    const wrong = await query(`select count(*)::int from '${join(directory, 'out')}/*.parquet' where output <> id`)
+    expect(wrong).toEqual([[0]])
+  })
+
+  test('kill -9 at any point loses no row and doubles none', { timeout: 120_000 }, async () => {
+    const rows = 6000
+    const path = await makeRows(rows)
+    let { child, client } = await processOf('a')
+    const { name } = await client.createBatchJob({ batchJob: job(path, 'slow', 500) })
+    let kills = 0
+    for (const parts of [0, 2, 5]) {
+      await untilParts(client, name, parts)
+      await kill(child)
+      client.close()
+      kills += 1
+      ;({ child, client } = await processOf('a'))
+      expect((await client.getBatchJob({ name })).progress?.partsDone).toBeGreaterThanOrEqual(parts)
+    }
+    const done = await reached(client, name, BatchJobState.SUCCEEDED)
+    client.close()
+    expect(kills).toBe(3)
+    expect(done.progress).toMatchObject({ rowsDone: BigInt(rows), partsDone: 12 })
+    await rowsOnce(rows)
+  })
+
+  test('what a replica that is killed was working on is taken over by another', { timeout: 60_000 }, async () => {
+    const rows = 4000
+    const path = await makeRows(rows)
+    const { child, client } = await processOf('a')
+    const other = await replica('b')
+    const { name } = await client.createBatchJob({ batchJob: job(path, 'slow', 500) })
+    await untilParts(client, name, 2)
     await kill(child)
     client.close()
-    kills += 1
-    ;({ child, client } = await processOf('a'))
-    expect((await client.getBatchJob({ name })).progress?.partsDone).toBeGreaterThanOrEqual(parts)
-  }
-  const done = await reached(client, name, BatchJobState.SUCCEEDED)
-  client.close()
-  expect(kills).toBe(3)
-  expect(done.progress).toMatchObject({ rowsDone: BigInt(rows), partsDone: 12 })
-  await rowsOnce(rows)
-})
+    await expect.poll(async () => await other.client.getBatchJob({ name }).then(({ name: found }) => found)).toBe(name)
+    await reached(other.client, name, BatchJobState.SUCCEEDED)
+    await rowsOnce(rows)
+  })
 
-test('what a replica that is killed was working on is taken over by another', { timeout: 60_000 }, async () => {
-  const rows = 4000
-  const path = await makeRows(rows)
-  const { child, client } = await processOf('a')
-  const other = await replica('b')
-  const { name } = await client.createBatchJob({ batchJob: job(path, 'slow', 500) })
-  await untilParts(client, name, 2)
-  await kill(child)
-  client.close()
-  await expect.poll(async () => await other.client.getBatchJob({ name }).then(({ name: found }) => found)).toBe(name)
-  await reached(other.client, name, BatchJobState.SUCCEEDED)
-  await rowsOnce(rows)
-})
-
-test('a job pauses on all replicas, resumes behind its finished parts, and is cancelled for ever', {
-  timeout: 60_000,
-}, async () => {
-  const [first, second] = [await replica('a'), await replica('b')]
-  const path = await makeRows(6000)
-  const created = await first.client.createBatchJob({ batchJob: job(path, 'slow', 500) })
-  const { name } = created
-  await untilParts(first.client, name, 2)
-  await expect
-    .poll(async () => await second.client.getBatchJob({ name }).then(({ state }) => state))
-    .toBe(BatchJobState.RUNNING)
-  const stale = second.client.pauseBatchJob({ name, etag: created.etag })
-  await expect(stale).rejects.toMatchObject({ reason: 'STALE_ETAG' })
-  const paused = await second.client.pauseBatchJob({ name })
-  expect(paused.state).toBe(BatchJobState.PAUSED)
-  await expect.poll(async () => (await first.client.getBatchJob({ name })).progress?.rowsUnderWay).toBe(0n)
-  const { progress: before } = await second.client.getBatchJob({ name })
-  const written = readdirSync(join(directory, 'out')).filter((file) => file.startsWith('part-')).length
-  const resumed = await first.client.resumeBatchJob({ name })
-  expect(resumed.state).toBe(BatchJobState.RUNNING)
-  expect(resumed.progress?.partsDone).toBeGreaterThanOrEqual(before?.partsDone ?? 0)
-  await untilParts(first.client, name, Math.max(written, before?.partsDone ?? 0) + 1)
-  expect((await first.client.cancelBatchJob({ name })).state).toBe(BatchJobState.CANCELLED)
-  const again = first.client.resumeBatchJob({ name })
-  await expect(again).rejects.toMatchObject({ reason: 'BATCH_JOB_ENDED' })
-  expect(existsSync(join(directory, 'out', '_SUCCESS'))).toBe(false)
-})
+  test('a job pauses on all replicas, resumes behind its finished parts, and is cancelled for ever', {
+    timeout: 60_000,
+  }, async () => {
+    const [first, second] = [await replica('a'), await replica('b')]
+    const path = await makeRows(6000)
+    const created = await first.client.createBatchJob({ batchJob: job(path, 'slow', 500) })
+    const { name } = created
+    await untilParts(first.client, name, 2)
+    await expect
+      .poll(async () => await second.client.getBatchJob({ name }).then(({ state }) => state))
+      .toBe(BatchJobState.RUNNING)
+    const stale = second.client.pauseBatchJob({ name, etag: created.etag })
+    await expect(stale).rejects.toMatchObject({ reason: 'STALE_ETAG' })
+    const paused = await second.client.pauseBatchJob({ name })
+    expect(paused.state).toBe(BatchJobState.PAUSED)
+    await expect.poll(async () => (await first.client.getBatchJob({ name })).progress?.rowsUnderWay).toBe(0n)
+    const { progress: before } = await second.client.getBatchJob({ name })
+    const written = readdirSync(join(directory, 'out')).filter((file) => file.startsWith('part-')).length
+    const resumed = await first.client.resumeBatchJob({ name })
+    expect(resumed.state).toBe(BatchJobState.RUNNING)
+    expect(resumed.progress?.partsDone).toBeGreaterThanOrEqual(before?.partsDone ?? 0)
+    await untilParts(first.client, name, Math.max(written, before?.partsDone ?? 0) + 1)
+    expect((await first.client.cancelBatchJob({ name })).state).toBe(BatchJobState.CANCELLED)
+    const again = first.client.resumeBatchJob({ name })
+    await expect(again).rejects.toMatchObject({ reason: 'BATCH_JOB_ENDED' })
+    expect(existsSync(join(directory, 'out', '_SUCCESS'))).toBe(false)
+  })
+}
