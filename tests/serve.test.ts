@@ -112,6 +112,21 @@ test('a folder is served over gRPC and HTTP with one command, followed, and drai
   expect(await ending).toEqual([0, null])
 })
 
+test('the server ends with the command that started it, even when that is killed', { timeout: 60_000 }, async () => {
+  await put('m/1/model.onnx', model(1))
+  const running = serve(0, '--json')
+  const lines = createInterface(running.stdout)[Symbol.asyncIterator]()
+  let ready: Event | undefined
+  while (ready?.event !== 'ready') ready = JSON.parse((await lines.next()).value) as Event
+  running.kill('SIGKILL')
+  const isThere = () =>
+    fetch(`http://${ready.http}/v2/health/live`).then(
+      () => true,
+      () => false,
+    )
+  await expect.poll(isThere, { timeout: 30_000 }).toBe(false)
+})
+
 test('a folder without a model, and a port that is taken, are told in a line', { timeout: 120_000 }, async () => {
   const empty = {
     code: 1,

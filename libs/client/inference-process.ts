@@ -1,5 +1,5 @@
 /** The inference service as a process of its own, started and watched by a command. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
@@ -29,7 +29,10 @@ export function startInference(
   onLog: (line: LogLine) => void,
   resolve: (name: string) => string = (name) => import.meta.resolve(name),
 ): InferenceProcess {
-  const child = spawn(process.execPath, [entryOf(resolve)], { env: settings, stdio: ['ignore', 'ignore', 'pipe'] })
+  // The channel carries nothing: it closes when this process is gone, however it ends, and then the service stops.
+  const stdio: StdioOptions = ['ignore', 'ignore', 'pipe', 'ipc']
+  const child = spawn(process.execPath, [entryOf(resolve)], { env: settings, stdio })
+  if (child.stderr === null) throw new Error('a process without stderr')
   const said: string[] = []
   const lines = read(child.stderr, (line) => {
     const log = parse(line)

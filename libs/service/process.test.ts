@@ -44,6 +44,21 @@ test('a signal during the start stops the service once it has started', async ()
   expect(await ended(run(), 'starting', ['SIGTERM'])).toMatchObject({ out: whole, code: 0 })
 })
 
+test('a process whose starter is gone stops the service', async () => {
+  const path = fileURLToPath(new URL('./main.fixture.ts', import.meta.url))
+  const child = spawn(process.execPath, [path], { env: {}, stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+  const { stdout, stderr } = child
+  if (stdout === null || stderr === null) throw new Error('a process without pipes')
+  let out = ''
+  stdout.on('data', (chunk) => {
+    out += chunk
+    // What the system does when the process at the other end dies.
+    if (out.includes('started') && child.connected) child.disconnect()
+  })
+  const [error, , exit] = await Promise.all([text(stderr), once(stdout, 'end'), once(child, 'exit')])
+  expect({ out, error, exit }).toEqual({ out: whole, error: '', exit: [0, null] })
+})
+
 test('settings that are wrong are told on stderr, and the process ends with 2', async () => {
   const end = await ended(run({ SLIPWAY_LISTEN: 'here', SLIPWAY_TLS_CERT: 'a.pem' }))
   expect(end).toMatchObject({ out: '', code: 2 })

@@ -68,7 +68,11 @@ export const refusal = {
       },
     ),
   aliased: (name: string) =>
-    new Failure(Code.FAILED_PRECONDITION, 'VERSION_ALIASED', `an alias points to ${name}: move it first`),
+    new Failure(
+      Code.FAILED_PRECONDITION,
+      'VERSION_ALIASED',
+      `${name} is what an alias points to, or what a served folder holds: move the alias or the files first`,
+    ),
   held: (name: string) =>
     new Failure(
       Code.FAILED_PRECONDITION,

@@ -62,7 +62,11 @@ async function* profile(
 ): AsyncGenerator<Progress> {
   const trials = checkedTrials(request, options.threads)
   if (request.store && options.store === undefined)
-    throw new Failure(Code.FAILED_PRECONDITION, 'NO_REGISTRY', 'there is no registry to store the profile in')
+    throw new Failure(
+      Code.FAILED_PRECONDITION,
+      'NO_REGISTRY',
+      'there is no registry to store the profile in: ask for one that is not stored (--no-store)',
+    )
   const measureMs = request.measureTime === undefined ? DEFAULT_MEASURE_MS : durationMs(request.measureTime)
   const outcomes: Outcome[] = []
   let load: Load | undefined
