@@ -87,7 +87,7 @@ export function startConsumers(options: ConsumersOptions): Consumers {
     // What still waits for a bus that is away ends when the bus is closed.
     stop: async () => {
       stopping.abort()
-      for (const subscription of running) await subscription.stop()
+      await Promise.all(running.map((subscription) => subscription.stop()))
     },
   }
 }
