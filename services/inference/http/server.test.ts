@@ -301,6 +301,20 @@ describe('a server that stops', () => {
     expect(received().toLowerCase()).toContain('connection: close')
   })
 
+  test('answers what was on its way over an open connection, and closes that', async () => {
+    await open()
+    const { socket, received } = await dial()
+    const body = JSON.stringify(request([1]))
+    socket.write(head(inferPath, body) + body)
+    await eventually(received).toContain('200 OK')
+    const stopped = server.http.stop({ graceMs: 60_000 })
+    socket.write(head(inferPath, body) + body)
+    await once(socket, 'close')
+    expect(received().match(/200 OK/g)).toHaveLength(2)
+    expect(received().toLowerCase()).toContain('connection: close')
+    await stopped
+  })
+
   test('lets who is still reading its answer read on', async () => {
     await open()
     const { socket, bytes } = await answerUnread()

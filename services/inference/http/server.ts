@@ -2,7 +2,8 @@
  * The Open Inference Protocol over HTTP/1.1.
  *
  * 1. A prediction goes the way of a unary gRPC call: same message, same checks, same queue. Only its form differs.
- * 2. While it stops, connections are refused, and calls in flight finish or are told that the server is stopping.
+ * 2. While it stops, connections are refused, and calls in flight and on their way over open connections finish or are told that
+ *    the server is stopping.
  * 3. What a request may be, hold and take is bounded by `HttpLimits`.
  */
 import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
@@ -48,6 +49,8 @@ export interface HttpServer {
   stop(options?: { readonly graceMs?: number }): Promise<void>
 }
 
+/** How long an idle connection stays open when the server stops: a request may be on its way over it. */
+const LINGER_MS = 100
 /** How long the last bytes of an ended call may take to leave. */
 const LAST_BYTES_MS = 100
 /** How often connections are looked at that are too slow. */
@@ -109,16 +112,16 @@ class InferenceHttpServer implements HttpServer {
   async #stop(graceMs: number): Promise<void> {
     if (!this.#server.listening) return
     // What Node.js takes for idle has perhaps not sent all of its answer, and leaves out what never had a request.
-    this.#server.closeIdleConnections = () => this.#closeIdle(this.#sockets)
+    this.#server.closeIdleConnections = () => undefined
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()))
+    const linger = setTimeout(() => this.#closeIdle(this.#sockets), Math.min(graceMs, LINGER_MS))
     let last: NodeJS.Timeout | undefined
     const grace = setTimeout(() => {
       for (const call of this.#calls) call.cut()
       last = setTimeout(() => this.#server.closeAllConnections(), LAST_BYTES_MS)
     }, graceMs)
     await closed
-    clearTimeout(grace)
-    clearTimeout(last)
+    for (const timer of [linger, grace, last]) clearTimeout(timer)
   }
 
   #closeIdle(sockets: Iterable<Socket>): void {
