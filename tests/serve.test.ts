@@ -148,7 +148,9 @@ test('wrong settings are told by their names, a host beyond loopback by what it 
   await put('m/1/model.onnx', model(1))
   expect(await ended(0, '--host', '0.0.0.0')).toMatchObject({
     code: 1,
-    said: expect.stringMatching(/^slipway: beyond loopback 0\.0\.0\.0:0 needs SLIPWAY_TLS_CERT and .*\n$/),
+    said: expect.stringMatching(
+      /^slipway: SLIPWAY_LISTEN 0\.0\.0\.0 is beyond loopback: it needs SLIPWAY_TLS_CERT and .*\n$/,
+    ),
   })
   expect(await ended(0, '--http-port', '99999')).toMatchObject({ code: 2 })
   settings = { SLIPWAY_INFERENCE_THREADS: 'x', SLIPWAY_INFERENCE_IDLE: '5' }

@@ -53,3 +53,13 @@ test('settings that are wrong are told all at once, by their names', () => {
   })()
   expect(problems.toSorted()).toEqual(Object.keys(wrong).toSorted())
 })
+
+test('listening beyond loopback needs TLS, or a mesh', () => {
+  const beyond = { SLIPWAY_LISTEN: '0.0.0.0:1', SLIPWAY_INFERENCE_HTTP_LISTEN: '[::1]:2' }
+  expect(() => loadConfig(beyond)).toThrow(/SLIPWAY_LISTEN: 0\.0\.0\.0 is beyond loopback: it needs SLIPWAY_TLS_CERT/)
+  expect(() => loadConfig(beyond)).not.toThrow(/HTTP_LISTEN/)
+  const http = { SLIPWAY_INFERENCE_HTTP_LISTEN: '0.0.0.0:2' }
+  expect(() => loadConfig(http)).toThrow(/SLIPWAY_INFERENCE_HTTP_LISTEN: 0\.0\.0\.0 is beyond/)
+  expect(() => loadConfig({ ...beyond, SLIPWAY_INSECURE_BEHIND_MESH: 'true' })).not.toThrow()
+  expect(() => loadConfig({ ...beyond, SLIPWAY_TLS_CERT: 'a.pem', SLIPWAY_TLS_KEY: 'b.pem' })).not.toThrow()
+})

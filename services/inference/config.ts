@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
-import { type Environment, readSettings, type SettingsReader } from '@slipway/config'
+import { ConfigError, type Environment, readSettings, type SettingsReader } from '@slipway/config'
+import { isLoopback } from '@slipway/rpc'
 import { readServiceSettings, type ServiceSettings } from '@slipway/service'
 import { type AsyncPredictionSettings, readAsyncPredictionSettings } from './async-predictions/settings.ts'
 import { type BatchJobSettings, readBatchJobSettings } from './batch-jobs/settings.ts'
@@ -47,7 +48,7 @@ export interface InferenceConfig
 
 /** Reads the settings; throws a ConfigError that names every one that is wrong. */
 export function loadConfig(env: Environment): InferenceConfig {
-  return readSettings(env, (read) => ({
+  const config = readSettings(env, (read) => ({
     ...placeSettings(read),
     ...executionSettings(read),
     ...boundSettings(read),
@@ -60,6 +61,24 @@ export function loadConfig(env: Environment): InferenceConfig {
     ...readBatchJobSettings(read),
     ...readExplainSettings(read),
   }))
+  refusePlainText(config)
+  return config
+}
+
+/** Throws a ConfigError when it would listen without TLS where others can hear it. */
+function refusePlainText({ listen, httpListen, tls, insecureBehindMesh }: InferenceConfig): void {
+  if (tls !== undefined || insecureBehindMesh) return
+  const places = [
+    { name: 'SLIPWAY_LISTEN', host: listen.host },
+    ...(httpListen ? [{ name: 'SLIPWAY_INFERENCE_HTTP_LISTEN', host: httpListen.host }] : []),
+  ]
+  const open = places.filter(({ host }) => !isLoopback(host))
+  const doc = 'or set SLIPWAY_INSECURE_BEHIND_MESH=true where a mesh encrypts'
+  const problems = open.map(({ name, host }) => {
+    const problem = `${host} is beyond loopback: it needs SLIPWAY_TLS_CERT and SLIPWAY_TLS_KEY`
+    return { name, problem, doc }
+  })
+  if (problems.length > 0) throw new ConfigError(problems)
 }
 
 function placeSettings(read: SettingsReader) {

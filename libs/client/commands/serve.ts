@@ -202,8 +202,6 @@ function problemIn(line: string): string | undefined {
 function reasonOf(said: readonly string[], settings: Readonly<Record<string, string | undefined>>): string {
   const problems = said.flatMap((line) => problemIn(line) ?? [])
   if (problems.length > 0) return problems.join('; ')
-  if (said.some((line) => line.startsWith('Failure: plain text is for loopback')))
-    return `beyond loopback ${settings.SLIPWAY_LISTEN} needs SLIPWAY_TLS_CERT and SLIPWAY_TLS_KEY, or SLIPWAY_INSECURE_BEHIND_MESH=true where a mesh encrypts`
   const taken = said.map((line) => /EADDRINUSE.*?(\S+:\d+)/.exec(line)?.[1]).find((address) => address !== undefined)
   if (taken !== undefined) return `${taken} is taken: choose another port`
   if (said.some((line) => line.includes('EADDRINUSE')))
