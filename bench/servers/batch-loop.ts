@@ -11,20 +11,28 @@ answerParent(async (message) => {
   const session = await InferenceSession.create(Buffer.from(model, 'base64'), options)
   const begunMs = performance.now()
   const instance = await DuckDBInstance.create(':memory:', { threads: '1' })
+  // A stream of rows ends, without a word, when its connection is used for anything else.
+  const reading = await instance.connect()
   const connection = await instance.connect()
   await connection.run('create table answers (id bigint, probability float)')
   const appender = await connection.createAppender('answers')
   const columns = Array.from({ length: FEATURES }, (_, index) => `f${index}::float`)
-  const result = await connection.stream(`select id, ${columns} from read_parquet('${input}')`)
+  const result = await reading.stream(`select id, ${columns} from read_parquet('${input}')`)
+  let rows = 0
   for (;;) {
     const chunk = await result.fetchChunk()
     if (chunk === null || chunk.rowCount === 0) break
+    rows += chunk.rowCount
     const tensor = new Tensor('float32', features(chunk), [chunk.rowCount, FEATURES])
     const { probability } = await session.run({ features: tensor }, ['probability'])
     appender.appendDataChunk(answers(chunk, probability?.data as Float32Array))
   }
   appender.closeSync()
   await connection.run(`copy answers to '${output}' (format parquet, compression zstd)`)
+  const counted = await connection.runAndReadAll(`select count(*)::integer from read_parquet('${input}')`)
+  const expected = counted.getRows()[0]?.[0]
+  if (rows !== expected) throw new Error(`the loop read ${rows} rows of ${expected}`)
+  reading.closeSync()
   connection.closeSync()
   instance.closeSync()
   const elapsedMs = performance.now() - begunMs
