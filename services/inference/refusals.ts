@@ -73,6 +73,13 @@ export const refusal = {
       'VERSION_ALIASED',
       `${name} is what an alias points to, or what a served folder holds: move the alias or the files first`,
     ),
+  notHeld: (name: string, cause: unknown) =>
+    new Failure(
+      Code.FAILED_PRECONDITION,
+      'VERSION_NOT_HELD',
+      `${name} is registered, but this server does not hold it: have it loaded first (slipway loaded load ${name})`,
+      { cause },
+    ),
   held: (name: string) =>
     new Failure(
       Code.FAILED_PRECONDITION,

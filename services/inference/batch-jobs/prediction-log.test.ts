@@ -125,6 +125,20 @@ test('what an older version answered is recomputed, each prediction once, by the
   expect(await query(`select first, second from ${all} where prediction_id = 'p1200'`)).toEqual([['NaN', 1200]])
 })
 
+test('a version that is registered and not held is told from one that nobody knows', async () => {
+  const ask = (modelVersion: string) =>
+    replica.client.createBatchJob({
+      batchJob: {
+        modelVersion,
+        input: { case: 'predictionLog', value: { endpoint: 'endpoints/e' } },
+        outputDirectory: join(directory, 'never'),
+      },
+    })
+  const notHeld = { code: Code.FAILED_PRECONDITION, reason: 'VERSION_NOT_HELD' }
+  await expect(ask('models/pair/versions/1')).rejects.toMatchObject(notHeld)
+  await expect(ask('models/pair/versions/9')).rejects.toMatchObject({ code: Code.NOT_FOUND })
+})
+
 test('a feature that was not logged fails the job, which says which', async () => {
   await publishTo(replica.bus, topics.predictions, [
     logged(1, { modelVersion: 'models/pair/versions/3', endpoint: 'endpoints/f' }),

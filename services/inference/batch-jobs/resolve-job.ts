@@ -92,9 +92,25 @@ async function findModel(name: string, { models, findVersion }: ResolveOptions) 
     const served = await models.acquire(model, version.name.split('/').at(-1) ?? '')
     return { served: sameDigest(served, version), bindings: version }
   }
-  const served = await models.acquire(model, which)
+  const served = await acquire(name, model, which, { models, findVersion })
   const version = await findVersion?.(served.name).catch(unlessUnknown)
   return { served: sameDigest(served, version), bindings: version ?? { features: [], outputs: [] } }
+}
+
+/** A version that is held. One that is only registered is told from one that nobody knows. */
+async function acquire(
+  name: string,
+  model: string,
+  number: string,
+  { models, findVersion }: Pick<ResolveOptions, 'models' | 'findVersion'>,
+): Promise<Servable> {
+  try {
+    return await models.acquire(model, number)
+  } catch (error) {
+    if (number === '' || !(error instanceof Failure) || error.code !== Code.NOT_FOUND) throw error
+    if ((await findVersion?.(name).catch(unlessUnknown)) === undefined) throw error
+    throw refusal.notHeld(name, error)
+  }
 }
 
 /** A version that the registry does not know has no bindings. */
