@@ -43,9 +43,9 @@ export function startInference(
 }
 
 async function end(child: ChildProcess, lines: Promise<void>, said: readonly string[]) {
-  const [code] = (await once(child, 'exit')) as [number | null]
+  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
   await lines
-  return { code: code ?? 1, said }
+  return { code: code ?? 1, said: signal === null ? said : [...said, `it was ended by ${signal}`] }
 }
 
 async function read(stream: Readable, onLine: (line: string) => void): Promise<void> {
