@@ -123,18 +123,27 @@ export const refusal = {
       `model '${model}' version ${version} failed to run: ${firstLine(text)}`,
     ),
   deadline: (model: string) =>
-    new Failure(
+    untraced(
       Code.DEADLINE_EXCEEDED,
       'DEADLINE_EXCEEDED',
       `Request timeout expired while it waited for model '${model}'`,
     ),
-  cancelled: () => new Failure(Code.CANCELLED, 'CANCELLED', 'the caller is gone'),
+  cancelled: () => untraced(Code.CANCELLED, 'CANCELLED', 'the caller is gone'),
   queueFull: (model: string, why: string, retryAfterMs: number) =>
-    new Failure(Code.RESOURCE_EXHAUSTED, 'QUEUE_FULL', `Exceeds maximum queue size for model '${model}': ${why}`, {
+    untraced(Code.RESOURCE_EXHAUSTED, 'QUEUE_FULL', `Exceeds maximum queue size for model '${model}': ${why}`, {
       retryAfterMs: Math.max(1, Math.ceil(retryAfterMs)),
     }),
   stopping: () => new Failure(Code.UNAVAILABLE, 'STOPPING', 'the server is stopping'),
 } as const
+
+/** A failure of which there are thousands a second when there are any: where in the code it was made is not worth what that costs. */
+function untraced(...words: ConstructorParameters<typeof Failure>): Failure {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  const failure = new Failure(...words)
+  Error.stackTraceLimit = stackTraceLimit
+  return failure
+}
 
 /** The first line of a runtime's text: what follows are places in its own code. */
 function firstLine(text: string): string {
