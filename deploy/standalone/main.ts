@@ -16,7 +16,7 @@ import { startProcesses } from './processes.ts'
 import { untilServing } from './readiness.ts'
 import { addressesFrom, httpAddressFrom, type SystemOptions } from './system.ts'
 
-/** A service that does not stop in this time is left to the end of the process. */
+/** Only a bound: services stop in less, a broker that answers nothing included. */
 const stopWithinMs = 15_000
 const servingWithinMs = 60_000
 

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -10,6 +11,8 @@ export interface Child {
   wrote(count: number): Promise<void>
   /** Kills it with -9 and waits until it is gone and all that it wrote is read. */
   kill(): Promise<void>
+  /** Tells it to close its bus and waits until it has come to its end by itself; resolves to its exit code. */
+  close(): Promise<number | null>
 }
 
 /** Starts a process to be killed. */
@@ -32,6 +35,12 @@ export function startChild(...args: readonly string[]): Child {
     kill: async () => {
       child.kill('SIGKILL')
       await ended
+    },
+    close: async () => {
+      const exit = once(child, 'exit')
+      child.kill('SIGTERM')
+      const [code] = await exit
+      return code
     },
   }
 }

@@ -28,8 +28,11 @@ async function publish(): Promise<void> {
   }
 }
 
+/** Handles until SIGTERM, then closes its bus: the process ends when that leaves nothing to wait for. */
 async function handle(): Promise<void> {
-  await open().subscribe({
+  const bus = open()
+  process.once('SIGTERM', () => void bus.close())
+  await bus.subscribe({
     topics: [topic],
     group,
     maxBatchRecords: 3,

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type RunningKafka, startKafka } from '../../tools/backends/index.ts'
 import type { EventBus } from './bus.ts'
 import { startChild } from './child-process.fixture.ts'
@@ -203,6 +203,20 @@ describe.skipIf(!isWanted)('a Kafka bus under faults', () => {
     } finally {
       process.kill(kafka.pid, 'SIGCONT')
     }
+  })
+
+  test('a closed bus leaves nothing behind that keeps its process alive, its broker there or gone', async () => {
+    const topic = unique('topic')
+    const bus = open()
+    await bus.publish(numbers(0, 20).map((number) => recordOf(topic, `key-${number}`, number)))
+    const place = `kafka:127.0.0.1:${proxy.port}`
+    const [first, second] = [startChild('handle', place, topic, 'one'), startChild('handle', place, topic, 'two')]
+    onTestFinished(async () => void (await Promise.all([first.kill(), second.kill(), kafka.restart()])))
+    await Promise.all([first.wrote(20), second.wrote(20)])
+    expect(await first.close()).toBe(0)
+    await bus.close()
+    await kafka.kill()
+    expect(await second.close()).toBe(0)
   })
 
   /** Waits until the broker is forming the group anew. */
