@@ -1,7 +1,7 @@
 /** A process that answers asynchronous requests for the model `identity`, until it is killed: `<shared bus> <own folder>`. */
 import { identityModel } from '@slipway/onnx'
 import { createInference } from '../infer.ts'
-import { openSharedBus } from '../shared-bus.fixture.ts'
+import { openSharedBus } from '../replica-bus.fixture.ts'
 import { serve } from '../testing.ts'
 import { createAsyncPredictions } from './async-predictions.ts'
 

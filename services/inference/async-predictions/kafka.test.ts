@@ -10,7 +10,7 @@ import { ModelInferRequestSchema } from '@slipway/proto/inference/grpc_service'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type RunningKafka, startKafka } from '../../../tools/backends/index.ts'
 import { createInference } from '../infer.ts'
-import { openSharedBus } from '../shared-bus.fixture.ts'
+import { openSharedBus } from '../replica-bus.fixture.ts'
 import { serve, type TestServer } from '../testing.ts'
 import { createAsyncPredictions } from './async-predictions.ts'
 
