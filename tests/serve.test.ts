@@ -117,7 +117,11 @@ test('the server ends with the command that started it, even when that is killed
   const running = serve(0, '--json')
   const lines = createInterface(running.stdout)[Symbol.asyncIterator]()
   let ready: Event | undefined
-  while (ready?.event !== 'ready') ready = JSON.parse((await lines.next()).value) as Event
+  while (ready?.event !== 'ready') {
+    const { value } = await lines.next()
+    if (value === undefined) throw new Error('the command ended before it was ready')
+    ready = JSON.parse(value) as Event
+  }
   running.kill('SIGKILL')
   const isThere = () =>
     fetch(`http://${ready.http}/v2/health/live`).then(
