@@ -37,16 +37,16 @@ export function serveStream(stream: RawStream, plan: PlanRequest): void {
       stream.fail(failure)
     },
   }
+  const offer = (planned: PlannedRequest): void => planned.version.offer(new StreamPrediction(planned, predictions))
+  const refuse = (request: Buffer, error: unknown): void => predictions.fail(idOf(request), Failure.from(error))
   stream.onMessage((request) => {
     pending++
-    const refuse = (error: unknown): void => predictions.fail(idOf(request), Failure.from(error))
-    const offer = (planned: PlannedRequest): void => planned.version.offer(new StreamPrediction(planned, predictions))
     try {
       const planned = plan(request)
-      if (planned instanceof Promise) planned.then(offer).catch(refuse)
+      if (planned instanceof Promise) planned.then(offer).catch((error: unknown) => refuse(request, error))
       else offer(planned)
     } catch (error) {
-      refuse(error)
+      refuse(request, error)
     }
   })
   stream.onDrain(() => {
