@@ -9,6 +9,12 @@ export interface ServerLimits {
   readonly maxResponseBytes: number
   /** Calls at a time on one connection; the caller's transport queues the rest. */
   readonly maxConcurrentStreams: number
+  /**
+   * Calls that the callers of one connection may give up within a moment, and how many a second for longer; beyond it the connection is
+   * closed. A deadline that passes is a call that is given up.
+   */
+  readonly maxResetBurst: number
+  readonly maxResetsPerSecond: number
   /** Header block of one request. */
   readonly maxMetadataBytes: number
   /** Bytes that a caller may send ahead on one stream. */
@@ -34,6 +40,8 @@ export const defaultServerLimits: ServerLimits = {
   maxRequestBytes: 16 * MEBIBYTE,
   maxResponseBytes: 64 * MEBIBYTE,
   maxConcurrentStreams: 1024,
+  maxResetBurst: 20_000,
+  maxResetsPerSecond: 10_000,
   maxMetadataBytes: 16 * KIBIBYTE,
   streamWindowBytes: MEBIBYTE,
   connectionWindowBytes: 16 * MEBIBYTE,

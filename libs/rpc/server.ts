@@ -15,7 +15,7 @@ import { type Implementation, type ImplementedMethod, methodName, methodPath } f
 import { LeanExchange } from './lean-exchange.ts'
 import { defaultServerLimits, type ServerLimits } from './limits.ts'
 import { reflection } from './reflection.ts'
-import { takeStreams } from './stream-takeover.ts'
+import { boundResets, takeStreams } from './stream-takeover.ts'
 import { formatTimeout, parseTimeout } from './timeout.ts'
 import { isLoopback, type ServerTls } from './tls.ts'
 
@@ -100,6 +100,7 @@ class Server implements RpcServer {
     for (const { methods } of [...own, ...reflection(own.map(({ service }) => service))]) {
       for (const method of methods) this.#register(method)
     }
+    boundResets(this.#grpc, { burst: limits.maxResetBurst, perSecond: limits.maxResetsPerSecond })
     takeStreams(
       this.#grpc,
       (stream, headers) => this.#take(stream, headers),
@@ -131,9 +132,15 @@ class Server implements RpcServer {
     const closed = new Promise<void>((resolve) => this.#grpc.tryShutdown(() => resolve()))
     await this.#active.drain(Math.max(0, endMs - performance.now()), this.#limits.drainQuietMs)
     // What is left now has been answered; a peer that does not take its answer is not waited for.
-    const force = setTimeout(() => this.#connections.cut(), Math.max(LAST_BYTES_MS, endMs - performance.now()))
-    await closed
-    clearTimeout(force)
+    const lastMs = Math.max(LAST_BYTES_MS, endMs - performance.now())
+    const cut = setTimeout(() => this.#connections.cut(), lastMs)
+    // grpc-js does not hear the end of a connection that was going away when it was asked to shut down.
+    const given = Promise.withResolvers<void>()
+    const giveUp = setTimeout(given.resolve, lastMs + LAST_BYTES_MS)
+    await Promise.race([closed, given.promise])
+    clearTimeout(cut)
+    clearTimeout(giveUp)
+    this.#grpc.forceShutdown()
   }
 
   #register(implemented: ImplementedMethod): void {

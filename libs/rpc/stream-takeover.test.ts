@@ -2,7 +2,7 @@ import { createServer } from 'node:http2'
 import { createRequire } from 'node:module'
 import { Server } from '@grpc/grpc-js'
 import { describe, expect, it } from 'vitest'
-import { takeStreams } from './stream-takeover.ts'
+import { boundResets, takeStreams } from './stream-takeover.ts'
 
 // The lean path stands on one inner method of grpc-js. When this fails after an update, read what `_setupHandlers` and
 // the `stream` listener do now, compare them with `stream-takeover.ts`, and only then correct the expectations.
@@ -78,5 +78,18 @@ describe('takeStreams', () => {
         () => {},
       )
     expect(wrap).toThrow('_setupHandlers')
+  })
+})
+
+describe('boundResets', () => {
+  it('writes into what grpc-js makes its HTTP/2 servers with', () => {
+    const server = new Server()
+    boundResets(server, { burst: 7, perSecond: 5 })
+    expect(server).toMatchObject({ commonServerOptions: { streamResetBurst: 7, streamResetRate: 5 } })
+  })
+
+  it('throws when grpc-js has no such thing', () => {
+    const server = Object.create(null) as Server
+    expect(() => boundResets(server, { burst: 7, perSecond: 5 })).toThrow('commonServerOptions')
   })
 })

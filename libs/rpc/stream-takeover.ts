@@ -1,17 +1,19 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream, ServerOptions } from 'node:http2'
 import type { Server } from '@grpc/grpc-js'
 
 /** Sees a stream before grpc-js does; true when it took it. */
 export type TakeStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean
 
 interface Insides {
+  /** What each HTTP/2 server is made with. */
+  commonServerOptions: ServerOptions
   _setupHandlers(http2Server: Http2Server, interceptors: unknown): void
 }
 
 /**
  * Lets `take` see every HTTP/2 stream of a grpc-js server first, and `prepare` every HTTP/2 server before it listens.
  *
- * This is the one place that reaches inside grpc-js: it wraps `_setupHandlers`, which grpc-js calls once for each
+ * This file is the one place that reaches inside grpc-js: here it wraps `_setupHandlers`, which grpc-js calls once for each
  * HTTP/2 server and which registers exactly one `stream` listener. When an update changes any of that, the first
  * server to start throws, and `stream-takeover.test.ts` fails.
  */
@@ -30,4 +32,18 @@ export function takeStreams(server: Server, take: TakeStream, prepare: (http2Ser
     })
     prepare(http2Server)
   }
+}
+
+/** How many streams of one connection may be reset before it is closed: within a moment, and a second for longer. */
+export interface ResetBounds {
+  readonly burst: number
+  readonly perSecond: number
+}
+
+/** Bounds resets on the HTTP/2 servers that a grpc-js server will make; grpc-js hands no setting of its own through. */
+export function boundResets(server: Server, { burst, perSecond }: ResetBounds): void {
+  const { commonServerOptions: options } = server as unknown as Insides
+  if (typeof options?.maxSessionMemory !== 'number') throw new TypeError('grpc-js has no commonServerOptions any more')
+  options.streamResetBurst = burst
+  options.streamResetRate = perSecond
 }
