@@ -11,7 +11,7 @@ export interface ServerLimits {
   readonly maxConcurrentStreams: number
   /**
    * Calls that the callers of one connection may give up within a moment, and how many a second for longer; beyond it the connection is
-   * closed. A deadline that passes is a call that is given up.
+   * closed. A deadline that passes is a call that is given up. So many in a row may be refused for being one too many at a time.
    */
   readonly maxResetBurst: number
   readonly maxResetsPerSecond: number
@@ -40,8 +40,8 @@ export const defaultServerLimits: ServerLimits = {
   maxRequestBytes: 16 * MEBIBYTE,
   maxResponseBytes: 64 * MEBIBYTE,
   maxConcurrentStreams: 1024,
-  maxResetBurst: 20_000,
-  maxResetsPerSecond: 10_000,
+  maxResetBurst: 50_000,
+  maxResetsPerSecond: 25_000,
   maxMetadataBytes: 16 * KIBIBYTE,
   streamWindowBytes: MEBIBYTE,
   connectionWindowBytes: 16 * MEBIBYTE,

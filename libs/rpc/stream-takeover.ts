@@ -6,7 +6,10 @@ export type TakeStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeader
 
 interface Insides {
   /** What each HTTP/2 server is made with. */
-  commonServerOptions: ServerOptions
+  commonServerOptions: ServerOptions & {
+    /** How many streams in a row may be refused before the connection is closed; Node.js documents it, its types do not. */
+    maxSessionRejectedStreams?: number
+  }
   _setupHandlers(http2Server: Http2Server, interceptors: unknown): void
 }
 
@@ -34,7 +37,7 @@ export function takeStreams(server: Server, take: TakeStream, prepare: (http2Ser
   }
 }
 
-/** How many streams of one connection may be reset before it is closed: within a moment, and a second for longer. */
+/** How many streams of one connection may come to nothing before it is closed: within a moment, and a second for longer. */
 export interface ResetBounds {
   readonly burst: number
   readonly perSecond: number
@@ -46,4 +49,7 @@ export function boundResets(server: Server, { burst, perSecond }: ResetBounds): 
   if (typeof options?.maxSessionMemory !== 'number') throw new TypeError('grpc-js has no commonServerOptions any more')
   options.streamResetBurst = burst
   options.streamResetRate = perSecond
+  // A stream that its caller reset counts as open until the event loop comes round: calls that were given up while the server
+  // was busy are refused in a row, which is no reason either to close a connection.
+  options.maxSessionRejectedStreams = burst
 }
