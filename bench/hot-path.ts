@@ -1,8 +1,8 @@
 /**
  * What a prediction costs on each part of its way, against a grpc-js server that only echoes: one run, one machine, every
- * server and the load in processes of their own, the servers on one core and the load on another where the system can say so. All lines are measured in turn, several rounds of it, so that a
- * machine that others use too disturbs them alike; what is reported is the median of the rounds. A round before them
- * warms everything up and is not counted.
+ * server and the load in processes of their own, the servers on one core and the load on another where the system can say so.
+ * All lines are measured in turn, several rounds of it, so that a machine that others use too disturbs them alike; what is
+ * reported is the median of the rounds. A round before them warms everything up and is not counted.
  */
 import { pinServers } from './cores.ts'
 import { type Measurement, measure, type Pace, type Row } from './measure.ts'
@@ -86,10 +86,11 @@ function inferenceLines({ inference }: BenchSystem): Measurement[] {
   const common = { address: inference.address, request: benchRequest(MODEL), servers: { inference: inference.process } }
   const unary = { ...common, name: 'inference, unary', path: UNARY, kind: 'unary' as const }
   const stream = { ...common, name: 'inference, stream', path: STREAM, kind: 'stream' as const, connections: 1 }
+  const framed = { ...stream, name: 'inference, stream, a frame a message', kind: 'framed-stream' as const }
   return [
     { ...unary, callers: 64, connections: 8 },
     { ...unary, callers: 1, connections: 1 },
-    ...[8, 32, 128].map((callers) => ({ ...stream, callers })),
+    ...[8, 32, 128].flatMap((callers) => [stream, framed].map((line) => ({ ...line, callers }))),
   ]
 }
 

@@ -41,6 +41,15 @@ export function frame(type: number, flags: number, streamId: number, payload: Ui
   return Buffer.concat([head, payload])
 }
 
+/** As few DATA frames as these bytes fit. */
+export function dataFrames(streamId: number, bytes: Buffer): Buffer {
+  const frames: Buffer[] = []
+  for (let at = 0; at < bytes.length; at += MAX_PAYLOAD_BYTES) {
+    frames.push(frame(frameType.data, 0, streamId, bytes.subarray(at, at + MAX_PAYLOAD_BYTES)))
+  }
+  return Buffer.concat(frames)
+}
+
 /** The header block of a gRPC request; `more` are further headers. */
 export function requestHeaders(path: string, authority: string, more: Readonly<Record<string, string>> = {}): Buffer {
   const literal = (prefix: readonly number[], text: string): Buffer =>

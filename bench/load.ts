@@ -1,6 +1,15 @@
 /** Puts load on a gRPC server and measures what comes back: closed loop, so many callers that each wait for their answer. */
 import { connect, type Socket } from 'node:net'
-import { frame, frameFlag, frameReader, frameType, grpcFrame, opening, requestHeaders } from './http2-frames.ts'
+import {
+  dataFrames,
+  frame,
+  frameFlag,
+  frameReader,
+  frameType,
+  grpcFrame,
+  opening,
+  requestHeaders,
+} from './http2-frames.ts'
 
 /** What to do. */
 export interface LoadPlan {
@@ -8,8 +17,11 @@ export interface LoadPlan {
   readonly address: string
   /** `/package.Service/Method`. */
   readonly path: string
-  /** `unary`: each call a stream of its own. `stream`: calls are messages on one stream a connection. */
-  readonly kind: 'unary' | 'stream'
+  /**
+   * `unary`: each call a stream of its own. `stream`: calls are messages on one stream a connection, those of one turn of the event loop
+   * in one frame, as Slipway's own clients and its router send them. `framed-stream`: the same with a frame for each message.
+   */
+  readonly kind: 'unary' | 'stream' | 'framed-stream'
   /** Calls that are under way at once, spread over the connections. */
   readonly callers: number
   readonly connections: number
@@ -133,7 +145,7 @@ async function openUnary(plan: LoadPlan, callers: number, tally: Tally): Promise
     const begun = begunMs.get(id)
     if ((!isReset && !isEnd) || begun === undefined) return
     begunMs.delete(id)
-    settle(tally, begun, answered.delete(id) && !isReset)
+    settle(tally, begun, performance.now(), answered.delete(id) && !isReset)
     ask()
   })
   socket.on('data', read)
@@ -143,14 +155,21 @@ async function openUnary(plan: LoadPlan, callers: number, tally: Tally): Promise
 
 async function openStream(plan: LoadPlan, callers: number, tally: Tally): Promise<Socket> {
   const socket = await openSocket(plan.address)
-  const write = coalescing(socket)
-  const message = frame(frameType.data, 0, 1, grpcFrame(Buffer.from(plan.request, 'base64')))
-  const begunMs: number[] = []
-  write(frame(frameType.headers, frameFlag.endHeaders, 1, requestHeaders(plan.path, plan.address)))
+  const message = grpcFrame(Buffer.from(plan.request, 'base64'))
+  const isJoined = plan.kind === 'stream'
+  const one = isJoined ? message : frame(frameType.data, 0, 1, message)
+  const many = Buffer.concat(Array.from({ length: callers }, () => one))
+  const begun = new Turns()
+  let due = 0
   const ask = (): void => {
     if (tally.isStopped) return
-    begunMs.push(performance.now())
-    write(message)
+    if (due++ > 0) return
+    setImmediate(() => {
+      const bytes = many.subarray(0, due * one.length)
+      begun.add(performance.now(), due)
+      due = 0
+      socket.write(isJoined ? dataFrames(1, bytes) : bytes)
+    })
   }
   let rest: Buffer = Buffer.alloc(0)
   const read = frameReader((type, flags, id, bytes, start, end) => {
@@ -159,24 +178,45 @@ async function openStream(plan: LoadPlan, callers: number, tally: Tally): Promis
       throw new Error('the server ended the stream')
     }
     if (type !== frameType.data) return
-    rest = rest.length === 0 ? bytes.subarray(start, end) : Buffer.concat([rest, bytes.subarray(start, end)])
-    while (rest.length >= 5 && rest.length >= 5 + rest.readUInt32BE(1)) {
+    const nowMs = performance.now()
+    const waiting = rest.length === 0 ? bytes.subarray(start, end) : Buffer.concat([rest, bytes.subarray(start, end)])
+    let at = 0
+    while (waiting.length - at >= 5) {
+      const next = at + 5 + waiting.readUInt32BE(at + 1)
+      if (next > waiting.length) break
       // The first field of a failed answer is its text; of another it is the prediction.
-      const isFailure = rest[5] === 0x0a
-      rest = rest.subarray(5 + rest.readUInt32BE(1))
-      settle(tally, begunMs.shift() ?? 0, !isFailure)
+      settle(tally, begun.take(), nowMs, waiting[at + 5] !== 0x0a)
       ask()
+      at = next
     }
+    rest = waiting.subarray(at)
   })
   socket.on('data', read)
+  socket.write(frame(frameType.headers, frameFlag.endHeaders, 1, requestHeaders(plan.path, plan.address)))
   for (let caller = 0; caller < callers; caller++) ask()
   return socket
 }
 
-function settle(tally: Tally, begunMs: number, isAnswered: boolean): void {
+/** When calls began that are answered in order; those of one turn of the event loop began together. */
+class Turns {
+  readonly #turns: { readonly ms: number; left: number }[] = []
+
+  add(ms: number, calls: number): void {
+    this.#turns.push({ ms, left: calls })
+  }
+
+  take(): number {
+    const [turn] = this.#turns
+    if (turn === undefined) throw new Error('the server answered what it was not asked')
+    if (--turn.left === 0) this.#turns.shift()
+    return turn.ms
+  }
+}
+
+function settle(tally: Tally, begunMs: number, endedMs: number, isAnswered: boolean): void {
   if (!tally.isMeasuring) return
   if (!isAnswered) tally.failed++
-  tally.latenciesMs.push(performance.now() - begunMs)
+  tally.latenciesMs.push(endedMs - begunMs)
 }
 
 async function sleep(ms: number): Promise<void> {

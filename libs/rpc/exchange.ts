@@ -53,6 +53,8 @@ export type Trailers = Readonly<Record<string, string>>
 
 /** Who hears of an exchange. */
 export interface ExchangeListener {
+  /** Given all that is to be heard of messages that came in one piece, and calls it at once; without it they are heard one by one. */
+  together?(hear: () => void): void
   /** A whole message; the bytes are the listener's own. */
   message(bytes: Buffer): void
   /** The caller sends no more. */

@@ -193,8 +193,10 @@ export class LeanExchange implements Exchange {
 
   #read(chunk: Buffer): void {
     if (this.#over) return
+    const hear = (): void => this.#reader.push(chunk)
     try {
-      this.#reader.push(chunk)
+      if (this.#listener?.together === undefined) hear()
+      else this.#listener.together(hear)
     } catch (error) {
       this.#abort(Failure.from(error))
     }

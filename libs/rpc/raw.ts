@@ -130,9 +130,12 @@ class ExchangeStream implements RawStream {
   #onEnd: () => void = nothing
   #onCancel: () => void = nothing
   #onDrain: () => void = nothing
+  /** Whether what runs now runs in the context of the call already: entering it for each small message costs as much as reading it. */
+  #isEntered = false
   /** What the exchange is listened to with. */
   readonly listener: ExchangeListener = {
-    message: (bytes) => this.guard(() => this.#onMessage(bytes)),
+    together: (hear) => this.#context.run(() => this.#enter(hear)),
+    message: (bytes) => this.#hear(bytes),
     end: () => this.guard(this.#onEnd),
     drain: () => this.guard(this.#onDrain),
     cancel: (failure) => {
@@ -192,6 +195,24 @@ class ExchangeStream implements RawStream {
 
   resume(): void {
     this.#exchange.resume()
+  }
+
+  #enter(hear: () => void): void {
+    this.#isEntered = true
+    try {
+      hear()
+    } finally {
+      this.#isEntered = false
+    }
+  }
+
+  #hear(bytes: Buffer): void {
+    try {
+      if (this.#isEntered) this.#onMessage(bytes)
+      else this.#context.run(() => this.#onMessage(bytes))
+    } catch (error) {
+      this.fail(error)
+    }
   }
 
   /** Runs a part of the handler; what it throws fails the call. */

@@ -8,18 +8,18 @@ export interface Backlog {
   readonly rows: number
   /** The most rows of one batch. */
   readonly batchRows: number
-  /** Time until each executor has done what it was given. */
-  readonly busyMs: readonly number[]
+  /** Time until each executor has done what it was given, all added up. */
+  readonly busyMs: number
+  readonly executors: number
   readonly latency: Pick<LatencyModel, 'predict'>
   /** What lies between two batches of an executor. */
   readonly gapMs: number
 }
 
 /** The time until a request's batch begins: all that is before it, shared by the executors. */
-export function expectedWaitMs({ rows, batchRows, busyMs, latency, gapMs }: Backlog): number {
+export function expectedWaitMs({ rows, batchRows, busyMs, executors, latency, gapMs }: Backlog): number {
   const rest = rows % batchRows
   const full = Math.floor(rows / batchRows)
-  let beforeMs = full * (latency.predict(batchRows) + gapMs) + (rest > 0 ? latency.predict(rest) + gapMs : 0)
-  for (const ms of busyMs) beforeMs += ms
-  return beforeMs / Math.max(1, busyMs.length)
+  const beforeMs = full * (latency.predict(batchRows) + gapMs) + (rest > 0 ? latency.predict(rest) + gapMs : 0)
+  return (beforeMs + busyMs) / Math.max(1, executors)
 }

@@ -13,7 +13,7 @@ import { skipStrings } from './raw-tensors.ts'
 import { refusal } from './refusals.ts'
 import { elements } from './signature.ts'
 import { unpackTyped } from './typed-tensors.ts'
-import { fieldBytes, writeFieldHead } from './wire.ts'
+import { type Envelope, fieldBytes, writeFieldHead } from './wire.ts'
 import type { AnswerPart, Group } from './work-queue.ts'
 
 /** Name of the answer's parameter that carries the version's digest. */
@@ -124,17 +124,11 @@ function digestParameter({ digest }: Answerer) {
   return { [DIGEST_PARAMETER]: { parameterChoice: { case: 'stringParam' as const, value: digest } } }
 }
 
-/** What an answer takes from its request. */
-export interface Answered {
-  readonly request: Buffer
-  readonly idStart: number
-  readonly idEnd: number
-}
-
 /** Writes an answer in raw form: head, the request's id, its part of the outputs; wrapped as a message of a stream if asked for. */
 export function encodeRaw(
   head: Buffer,
-  { request, idStart, idEnd }: Answered,
+  request: Buffer,
+  { idStart, idEnd }: Pick<Envelope, 'idStart' | 'idEnd'>,
   outputs: readonly OutputView[],
   { starts, ends }: AnswerPart,
   isStream: boolean,

@@ -104,10 +104,10 @@ export class BatchFormer {
     return lead !== undefined && lead.rows >= this.#latency.maxRows(lead.group) && !this.#isPolite(lead, now.ms)
   }
 
-  /** Takes a request, or fails it at once. `busyMs`: time until each executor has done what it was given; none when all are idle. */
-  offer(work: Work, now: Now, busyMs: readonly number[]): void {
-    const isFree = this.#queue.requests === 0 && busyMs.length === 0
-    const refused = isFree ? undefined : this.#refuse(work, now, busyMs)
+  /** Takes a request, or fails it at once. `busyMs`: time until each executor has done what it was given, all added up. */
+  offer(work: Work, now: Now, busyMs: number, executors: number): void {
+    const isFree = this.#queue.requests === 0 && busyMs === 0
+    const refused = isFree ? undefined : this.#refuse(work, now, busyMs, executors)
     if (refused !== undefined) {
       this.counts.shed++
       this.#fail(work, refused)
@@ -173,12 +173,13 @@ export class BatchFormer {
     this.#latency.forget()
   }
 
-  #refuse(work: Work, now: Now, busyMs: readonly number[]): Failure | undefined {
+  #refuse(work: Work, now: Now, busyMs: number, executors: number): Failure | undefined {
     const { group, rows, deadlineMs, priority } = work
     const before = this.#queue.rowsUpTo(levelOf(priority))
     const batchRows = this.#latency.maxRows(group)
     const { gapMs } = this.#latency
-    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, gapMs, latency: this.#latency.model(group) })
+    const latency = this.#latency.model(group)
+    const waitMs = expectedWaitMs({ rows: before, batchRows, busyMs, executors, gapMs, latency })
     if (before > 0 && before + rows > this.#limits.maxQueueRows)
       return refusal.queueFull(this.#model, `${before} rows wait`, waitMs)
     if (waitMs > this.#limits.maxQueueWaitMs)

@@ -81,7 +81,9 @@ export class Batcher {
   offer(work: Work): void {
     const moment = now()
     this.#isArriving = true
-    this.#former.offer(work, moment, this.#running === 0 ? [] : this.#seats.map((seat) => busyMs(seat, moment)))
+    let allBusyMs = 0
+    for (const seat of this.#seats) allBusyMs += busyMs(seat, moment)
+    this.#former.offer(work, moment, allBusyMs, this.#seats.length)
     this.#plan()
   }
 

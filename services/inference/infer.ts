@@ -1,42 +1,26 @@
 /** `ModelInfer` and `ModelStreamInfer` in bytes: from a request to its place in a version's queue. */
 
-import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
 import { Failure, type RawStream, type RawUnaryCall } from '@slipway/rpc'
-import type { Context } from '@slipway/telemetry'
 import { consecutive } from './bytes.ts'
 import { serveStream } from './infer-stream.ts'
+import { type KnownHead, KnownHeads, type PlannedHead, type ReadRequest } from './known-heads.ts'
 import type { ModelTable } from './model-table.ts'
 import { traceOf } from './observer.ts'
-import { decodeHead, type Plan, planRequest } from './plan.ts'
-import { type PlannedRequest, UnaryPrediction } from './prediction.ts'
+import { type Plan, planRequest } from './plan.ts'
+import { type PlannedRequest, type RequestOptions, UnaryPrediction } from './prediction.ts'
 import { checkRaw } from './raw-tensors.ts'
 import { echo, invalid, malformed, refusal } from './refusals.ts'
 import type { Servable } from './servable.ts'
-import type { Statistics, VersionStatistics } from './statistics.ts'
-import { hasContents, packTyped } from './typed-tensors.ts'
-import { type Envelope, isText, type ParameterValue, readParameter, scanRequest } from './wire.ts'
+import type { Statistics } from './statistics.ts'
+import { packTyped } from './typed-tensors.ts'
+import { type Envelope, type ParameterValue, readParameter } from './wire.ts'
 
-const MAX_KNOWN_HEADS = 4096
-const MAX_KNOWN_HEAD_BYTES = 4096
 const MAX_TIMER_MS = 2 ** 31 - 1
 const RESERVED_PREFIX = 'triton_'
 /** Asks that answers say whether they are a request's last. */
 const FINAL_RESPONSE_ASKED = 'triton_enable_empty_final_response'
 const MAX_PRIORITY = 2 ** 31 - 1
-/** Longest id of a request. */
-export const MAX_ID_BYTES = 1024
-
-/** A head that was decoded, and the plan that was made of it for a version. */
-interface KnownHead {
-  readonly model: string
-  readonly version: string
-  readonly request: ModelInferRequest
-  /** The first input with typed contents; -1 when there is none. */
-  readonly typedInput: number
-  served: Servable | undefined
-  plan: Plan | undefined
-  statistics: VersionStatistics | undefined
-}
+const NO_OPTIONS: RequestOptions = { priority: 0, timeout: undefined, traceParent: undefined, saysFinal: false }
 
 /** The two hot methods over a table of models. */
 export interface Inference {
@@ -55,12 +39,12 @@ export interface InferenceOptions {
 
 /** What every request is planned with. */
 interface Planner extends Required<InferenceOptions> {
-  readonly heads: HeadTable
+  readonly heads: KnownHeads
 }
 
 /** Makes the handlers. */
 export function createInference(options: InferenceOptions): Inference {
-  const planner: Planner = { maxRequestRows: Number.POSITIVE_INFINITY, ...options, heads: new HeadTable() }
+  const planner: Planner = { maxRequestRows: Number.POSITIVE_INFINITY, ...options, heads: new KnownHeads() }
   const plan = (request: Buffer, deadlineMs: number) => planOne(planner, request, deadlineMs)
   return {
     unary(request, call) {
@@ -75,88 +59,48 @@ export function createInference(options: InferenceOptions): Inference {
   }
 }
 
-/** Heads by their bytes; forgotten all at once when they are too many. */
-class HeadTable {
-  readonly #known = new Map<string, KnownHead>()
-
-  find(head: string): KnownHead {
-    const known = this.#known.get(head)
-    if (known !== undefined) return known
-    const request = decodeHead(head)
-    const fresh: KnownHead = {
-      model: request.modelName,
-      version: request.modelVersion,
-      request,
-      typedInput: request.inputs.findIndex((input) => hasContents(input.contents)),
-      served: undefined,
-      plan: undefined,
-      statistics: undefined,
-    }
-    if (fresh.typedInput >= 0 || head.length > MAX_KNOWN_HEAD_BYTES) return fresh
-    if (this.#known.size >= MAX_KNOWN_HEADS) this.#known.clear()
-    this.#known.set(head, fresh)
-    return fresh
-  }
-}
-
-/** A request that was read, before its version is known. */
-interface ReadRequest {
-  readonly request: Buffer
-  readonly envelope: Envelope
-  readonly head: KnownHead
-  readonly priority: number
-  readonly deadlineMs: number
-  readonly trace: Context | undefined
-  readonly saysFinal: boolean
-}
-
 function planOne(planner: Planner, request: Buffer, callDeadlineMs: number): PlannedRequest | Promise<PlannedRequest> {
-  const envelope = scan(request)
-  const head = planner.heads.find(envelope.head)
-  const parameters = envelope.parameters.length === 0 ? undefined : readParameters(request, envelope.parameters)
-  const read: ReadRequest = {
-    request,
-    envelope,
-    head,
-    priority: priorityOf(parameters?.get('priority')),
-    deadlineMs: deadlineOf(callDeadlineMs, parameters?.get('timeout')),
-    trace: traceOf(textOf(parameters?.get('traceparent'))),
-    saysFinal: parameters?.get(FINAL_RESPONSE_ASKED) === true,
-  }
-  const version = planner.models.acquire(head.model, head.version)
-  if (!(version instanceof Promise)) return planFor(planner, version, read)
-  return beforeDeadline(version, read.deadlineMs, head.model).then((loaded) => planFor(planner, loaded, read))
+  const read = planner.heads.read(request)
+  const { parameters } = read.envelope
+  const options = parameters.length === 0 ? NO_OPTIONS : readOptions(request, parameters)
+  const deadlineMs = deadlineOf(callDeadlineMs, options.timeout)
+  const { model, version } = read.head
+  const served = planner.models.acquire(model, version)
+  if (!(served instanceof Promise)) return planFor(planner, served, request, read, options, deadlineMs)
+  return beforeDeadline(served, deadlineMs, model).then((loaded) =>
+    planFor(planner, loaded, request, read, options, deadlineMs),
+  )
 }
 
 /** A request that is refused for what it is counts as a failed one of the version that it was for. */
-function planFor(planner: Planner, version: Servable, read: ReadRequest): PlannedRequest {
+function planFor(
+  planner: Planner,
+  version: Servable,
+  request: Buffer,
+  { envelope, head }: ReadRequest,
+  options: RequestOptions,
+  deadlineMs: number,
+): PlannedRequest {
   try {
-    return planChecked(planner, version, read)
+    const { plan, statistics } = planOf(planner, version, head)
+    const { bytes, offsets } = tensorsOf(request, envelope, head, plan)
+    const trace = traceOf(options.traceParent)
+    return { version, statistics, plan, request, envelope, bytes, offsets, options, deadlineMs, trace }
   } catch (error) {
     planner.statistics.of(version).failed(performance.now())
     throw error
   }
 }
 
-function planChecked(
-  { statistics: all, maxRequestRows }: Planner,
-  version: Servable,
-  { request, envelope, head, priority, deadlineMs, trace, saysFinal }: ReadRequest,
-): PlannedRequest {
-  let { plan, statistics } = head
-  if (plan === undefined || statistics === undefined || head.served !== version) {
-    plan = planRequest(head.request, version.signature, version.group)
-    if (plan.rows > maxRequestRows) {
-      throw invalid('inputs', `inference request batch-size must be <= ${maxRequestRows} for '${echo(head.model)}'`)
-    }
-    statistics = all.of(version)
-    head.plan = plan
-    head.statistics = statistics
-    head.served = version
-  }
-  const { bytes, offsets } = tensorsOf(request, envelope, head, plan)
-  const { idStart, idEnd } = envelope
-  return { version, statistics, plan, request, idStart, idEnd, bytes, offsets, priority, deadlineMs, trace, saysFinal }
+/** The plan of a head for a version, made when it is not the version that answered the head before. */
+function planOf({ statistics, maxRequestRows }: Planner, version: Servable, head: KnownHead): PlannedHead {
+  const { known } = head
+  if (known?.version === version) return known
+  const plan = planRequest(head.request, version.signature, version.group)
+  if (plan.rows > maxRequestRows)
+    throw invalid('inputs', `inference request batch-size must be <= ${maxRequestRows} for '${echo(head.model)}'`)
+  head.known = { version, plan, statistics: statistics.of(version) }
+  return head.known
 }
 
 /** What a promise gives, or DEADLINE_EXCEEDED when it takes longer than the caller waits. */
@@ -167,20 +111,6 @@ function beforeDeadline<T>(promise: Promise<T>, deadlineMs: number, model: strin
     const timer = setTimeout(() => reject(refusal.deadline(model)), delayMs)
     promise.then(resolve, reject).finally(() => clearTimeout(timer))
   })
-}
-
-function scan(request: Buffer): Envelope {
-  let envelope: Envelope
-  try {
-    envelope = scanRequest(request)
-  } catch (cause) {
-    throw malformed(cause)
-  }
-  if (envelope.idEnd - envelope.idStart > MAX_ID_BYTES)
-    throw invalid('id', `the id is longer than ${MAX_ID_BYTES} bytes`)
-  // It goes back as it came: what is no text would make the answer unreadable.
-  if (!isText(request, envelope.idStart, envelope.idEnd)) throw invalid('id', 'the id is not UTF-8')
-  return envelope
 }
 
 function tensorsOf(
@@ -206,6 +136,17 @@ function tensorsOf(
 
 function inGroupOrder(plan: Plan): Plan['tensors'] {
   return [...plan.tensors].sort((left, right) => left.position - right.position)
+}
+
+function readOptions(request: Buffer, entries: readonly number[]): RequestOptions {
+  const parameters = readParameters(request, entries)
+  const traceParent = parameters.get('traceparent')
+  return {
+    priority: priorityOf(parameters.get('priority')),
+    timeout: parameters.get('timeout'),
+    traceParent: typeof traceParent === 'string' ? traceParent : undefined,
+    saysFinal: parameters.get(FINAL_RESPONSE_ASKED) === true,
+  }
 }
 
 function readParameters(request: Buffer, entries: readonly number[]): ReadonlyMap<string, ParameterValue> {
@@ -247,8 +188,4 @@ function priorityOf(priority: ParameterValue | undefined): number {
   if (typeof priority === 'number' && Number.isInteger(priority) && priority >= 0 && priority <= MAX_PRIORITY)
     return priority
   throw invalid('parameters.priority', `priority is not an integer from 0 to ${MAX_PRIORITY}`)
-}
-
-function textOf(value: ParameterValue | undefined): string | undefined {
-  return typeof value === 'string' ? value : undefined
 }

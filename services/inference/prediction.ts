@@ -8,7 +8,18 @@ import type { OutputView } from './executors/executor.ts'
 import type { Plan } from './plan.ts'
 import type { Servable } from './servable.ts'
 import type { VersionStatistics } from './statistics.ts'
+import type { Envelope, ParameterValue } from './wire.ts'
 import type { AnswerPart, Group, Work } from './work-queue.ts'
+
+/** What a request's parameters ask for. */
+export interface RequestOptions {
+  /** 1 is the most urgent, 0 the default. */
+  readonly priority: number
+  readonly timeout: ParameterValue | undefined
+  readonly traceParent: string | undefined
+  /** True when the answer must say that it is the request's last. */
+  readonly saysFinal: boolean
+}
 
 /** A request that was found to be one. */
 export interface PlannedRequest {
@@ -16,53 +27,45 @@ export interface PlannedRequest {
   readonly statistics: VersionStatistics
   readonly plan: Plan
   readonly request: Buffer
-  readonly idStart: number
-  readonly idEnd: number
+  readonly envelope: Envelope
   /** The tensors' bytes: the request itself, or a copy where they came typed. */
   readonly bytes: Buffer
   readonly offsets: readonly number[]
-  /** 1 is the most urgent, 0 the default. */
-  readonly priority: number
+  readonly options: RequestOptions
   readonly deadlineMs: number
   readonly trace: Context | undefined
-  /** True when the answer must say that it is the request's last. */
-  readonly saysFinal: boolean
 }
 
 /** What unary calls and messages of streams have in common. */
 abstract class Prediction implements Work {
-  readonly version: Servable
-  readonly statistics: VersionStatistics
-  readonly plan: Plan
-  readonly request: Buffer
-  readonly idStart: number
-  readonly idEnd: number
   readonly bytes: Buffer
   readonly offsets: readonly number[]
   readonly group: Group
   readonly rows: number
-  readonly priority: number
   readonly deadlineMs: number
-  readonly trace: Context | undefined
-  readonly saysFinal: boolean
-  readonly arrivedMs: number
+  readonly arrivedMs = performance.now()
+  readonly #planned: PlannedRequest
 
   constructor(planned: PlannedRequest) {
-    this.version = planned.version
-    this.statistics = planned.statistics
-    this.plan = planned.plan
-    this.request = planned.request
-    this.idStart = planned.idStart
-    this.idEnd = planned.idEnd
+    this.#planned = planned
     this.bytes = planned.bytes
     this.offsets = planned.offsets
     this.group = planned.plan.group
     this.rows = planned.plan.rows
-    this.priority = planned.priority
     this.deadlineMs = planned.deadlineMs
-    this.trace = planned.trace
-    this.saysFinal = planned.saysFinal
-    this.arrivedMs = performance.now()
+  }
+
+  get priority(): number {
+    return this.#planned.options.priority
+  }
+
+  get trace(): Context | undefined {
+    return this.#planned.trace
+  }
+
+  protected get id(): string {
+    const { request, envelope } = this.#planned
+    return request.toString('utf8', envelope.idStart, envelope.idEnd)
   }
 
   abstract readonly isCancelled: boolean
@@ -71,16 +74,16 @@ abstract class Prediction implements Work {
   protected abstract refuse(failure: Failure): void
 
   fail(failure: Failure): void {
-    this.statistics.failed(this.arrivedMs)
+    this.#planned.statistics.failed(this.arrivedMs)
     this.refuse(failure)
   }
 
   answer(outputs: readonly OutputView[], part: AnswerPart): void {
-    const { plan, group, version } = this
-    this.statistics.answered(this.arrivedMs)
+    const { statistics, plan, version, request, envelope, options } = this.#planned
+    const { group } = plan
+    statistics.answered(this.arrivedMs)
     if (plan.isTyped) {
-      const id = this.request.toString('utf8', this.idStart, this.idEnd)
-      const response = typedResponse(version, id, group, outputs, part, this.saysFinal)
+      const response = typedResponse(version, this.id, group, outputs, part, options.saysFinal)
       const message = this.isStream
         ? toBinary(ModelStreamInferResponseSchema, create(ModelStreamInferResponseSchema, { inferResponse: response }))
         : toBinary(ModelInferResponseSchema, response)
@@ -89,8 +92,8 @@ abstract class Prediction implements Work {
     }
     const head = headFor(version, group, outputs, part.rows, plan.answerHead)
     plan.answerHead = head
-    const bytes = this.saysFinal ? withFinalResponse(head.bytes) : head.bytes
-    this.send(encodeRaw(bytes, this, outputs, part, this.isStream))
+    const bytes = options.saysFinal ? withFinalResponse(head.bytes) : head.bytes
+    this.send(encodeRaw(bytes, request, envelope, outputs, part, this.isStream))
   }
 }
 
@@ -143,7 +146,7 @@ export class StreamPrediction extends Prediction {
   }
 
   protected refuse(failure: Failure): void {
-    this.#stream.fail(this.request.toString('utf8', this.idStart, this.idEnd), failure)
+    this.#stream.fail(this.id, failure)
   }
 
   protected send(message: Uint8Array): void {

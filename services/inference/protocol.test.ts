@@ -11,7 +11,7 @@ import {
 } from '@slipway/proto/inference/grpc_service'
 import { Code, Failure } from '@slipway/rpc'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { MAX_ID_BYTES } from './infer.ts'
+import { MAX_ID_BYTES } from './known-heads.ts'
 import { refusal } from './refusals.ts'
 import type { Servable } from './servable.ts'
 import { serve, type TestServer } from './testing.ts'

@@ -118,13 +118,8 @@ export class SimulatedServer {
 
   /** A request arrives now. */
   offer(work: SimulatedWork): SimulatedWork {
-    this.former.offer(
-      work,
-      this.#now(),
-      this.#executors.every(({ batches }) => batches.length === 0)
-        ? []
-        : this.#executors.map((executor) => this.#busyMs(executor)),
-    )
+    const busyMs = this.#executors.reduce((sum, executor) => sum + this.#busyMs(executor), 0)
+    this.former.offer(work, this.#now(), busyMs, this.#executors.length)
     this.#plan(this.nowMs)
     return work
   }
