@@ -38,15 +38,18 @@ test('a process that holds more memory than it may is told of after its batch, a
   await executor.close()
 })
 
-test('a server that is killed leaves no process behind', async () => {
-  const server = fileURLToPath(new URL('./test-workers/killed-server.fixture.ts', import.meta.url))
-  const parent = spawn(process.execPath, [server], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [line] = (await once(parent.stdout, 'data')) as [Buffer]
-  const processId = Number(line.toString())
-  expect(isAlive(processId)).toBe(true)
-  parent.kill('SIGKILL')
-  while (isAlive(processId)) await sleep(10)
-})
+test.each(['waits', 'runs-for-ever'])(
+  'a server that is killed while its model %s leaves no process behind',
+  async (what) => {
+    const server = fileURLToPath(new URL('./test-workers/killed-server.fixture.ts', import.meta.url))
+    const parent = spawn(process.execPath, [server, what], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const [line] = (await once(parent.stdout, 'data')) as [Buffer]
+    const processId = Number(line.toString())
+    expect(isAlive(processId)).toBe(true)
+    parent.kill('SIGKILL')
+    while (isAlive(processId)) await sleep(10)
+  },
+)
 
 /** A process that has ended and was not yet waited for is dead. */
 function isAlive(processId: number): boolean {

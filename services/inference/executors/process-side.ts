@@ -1,9 +1,10 @@
 /**
  * The side of a process executor that is in the process. It has one thing to do at a time, so it reads and writes its
  * channel synchronously, tensors straight into the memory that the runtime takes. When the server is gone, however it ended, the
- * channel ends, and the process with it: at once, or after the batch that it runs.
+ * channel ends, and the process with it; a batch that runs then is not waited for (`parent-watch.ts`).
  */
 import { readSync, writeSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
 import { answerSize, type GroupDescription, MAX_KEPT_BUFFER_BYTES, memoryOver, writeAnswer } from './layout.ts'
 import {
   CHANNEL,
@@ -24,6 +25,7 @@ class ChannelEnded extends Error {}
 
 /** Serves until the channel ends. */
 export async function serveProcess(openSession: OpenSession, intraOpThreads: number): Promise<void> {
+  endWithParent()
   const groups = new Map<number, GroupDescription>()
   const received = new FrameMemory(MAX_KEPT_BUFFER_BYTES)
   const answers = new FrameMemory(MAX_KEPT_BUFFER_BYTES)
@@ -67,6 +69,12 @@ export async function serveProcess(openSession: OpenSession, intraOpThreads: num
   } catch (error) {
     if (!(error instanceof ChannelEnded)) throw error
   }
+}
+
+function endWithParent(): void {
+  const resourceLimits = { maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1, stackSizeMb: 1 }
+  const options = { name: 'slipway-parent-watch', env: {}, workerData: process.ppid, resourceLimits }
+  new Worker(new URL('./parent-watch.ts', import.meta.url), options).unref()
 }
 
 function readFrame(memory: FrameMemory): Frame {

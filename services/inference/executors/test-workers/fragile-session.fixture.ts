@@ -16,6 +16,7 @@ export const misdeed = {
   slow: 73,
   tellProcess: 74,
   tellThread: 75,
+  never: 76,
 } as const
 
 const LEAK_BYTES = 64 * 1024 * 1024
@@ -46,7 +47,10 @@ async function run(input: InputTensor | undefined): Promise<RunResult> {
     })
     return await new Promise(() => {})
   }
-  if (bytes.includes(misdeed.slow)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SLOW_MS)
+  const waitMs = bytes.includes(misdeed.never) ? Number.POSITIVE_INFINITY : SLOW_MS
+  if (bytes.includes(misdeed.slow) || bytes.includes(misdeed.never)) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, waitMs)
+  }
   if (bytes.includes(misdeed.tellProcess)) bytes.writeUInt32LE(process.pid)
   if (bytes.includes(misdeed.tellThread)) bytes.writeUInt8(threadId % 256)
   return {
