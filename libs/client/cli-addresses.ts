@@ -29,7 +29,8 @@ export function addressesOf(words: Words, env: Readonly<Record<string, string | 
   const entries = services.map((service, index) => {
     const given = words.optional(options[service])
     const fallback = base === undefined ? env[addressVariable(service)] : `127.0.0.1:${base + index}`
-    return [service, checkAddress(options[service], given) || fallback || defaultAddresses[service]] as const
+    const checked = given === undefined ? undefined : checkAddress(`--${options[service]}`, given)
+    return [service, checked || fallback || defaultAddresses[service]] as const
   })
   return Object.fromEntries(entries) as Record<ServiceName, string>
 }
@@ -45,7 +46,8 @@ function portBase(text: string | undefined): number | undefined {
   throw new UsageError(`--port-base ${text}: must be a port number such as 7400`)
 }
 
-function checkAddress(option: string, address: string | undefined): string | undefined {
-  if (address === undefined || /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/.test(address)) return address
-  throw new UsageError(`--${option} ${address}: must be HOST:PORT such as 127.0.0.1:7401`)
+/** Refuses an address that is none; `name` is the option or the variable that it comes from. */
+export function checkAddress(name: string, address: string): string {
+  if (/^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/.test(address)) return address
+  throw new UsageError(`${name} ${address}: must be HOST:PORT such as 127.0.0.1:7401`)
 }

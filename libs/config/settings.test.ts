@@ -17,14 +17,18 @@ function problemsOf(env: Environment, describeSettings: (read: SettingsReader) =
 describe('readSettings', () => {
   test('returns what the description builds', () => {
     const settings = readSettings(
-      { SLIPWAY_NAME: 'flights', SLIPWAY_LISTEN: '[::1]:7401', SLIPWAY_WAIT: '1.5s' },
+      {
+        ...{ SLIPWAY_NAME: 'flights', SLIPWAY_LISTEN: '[::1]:7401', SLIPWAY_WAIT: '1.5s' },
+        ...{ SLIPWAY_KAFKA_BROKERS: 'a:9092,[::1]:9092,', SLIPWAY_TLS_KEY: import.meta.filename },
+      },
       (read) => ({
         name: read.text('SLIPWAY_NAME', { doc }),
         listen: read.address('SLIPWAY_LISTEN', { doc, default: '127.0.0.1:7400' }),
         waitMs: read.durationMs('SLIPWAY_WAIT', { doc, default: '5s' }),
         limitBytes: read.bytes('SLIPWAY_LIMIT', { doc, default: '64MiB' }),
-        brokers: read.list('SLIPWAY_KAFKA_BROKERS', { doc }),
-        certificate: read.optionalText('SLIPWAY_TLS_CERT', { doc }),
+        brokers: read.addressList('SLIPWAY_KAFKA_BROKERS', { doc }),
+        certificate: read.optionalFile('SLIPWAY_TLS_CERT', { doc }),
+        key: read.file('SLIPWAY_TLS_KEY', { doc }),
         mode: read.choice('SLIPWAY_MODE', { doc, values: ['fast', 'safe'], default: 'safe' }),
       }),
     )
@@ -33,8 +37,9 @@ describe('readSettings', () => {
       listen: { host: '::1', port: 7401 },
       waitMs: 1500,
       limitBytes: 67_108_864,
-      brokers: [],
+      brokers: ['a:9092', '[::1]:9092'],
       certificate: undefined,
+      key: import.meta.filename,
       mode: 'safe',
     })
   })
@@ -50,8 +55,14 @@ describe('readSettings', () => {
       read.boolean('G', { doc }),
       read.list('H', { doc, pattern: /^\S+:\d+$/ }),
       read.optionalText('I', { doc, pattern: /^[a-z]+$/ }),
+      read.addressList('J', { doc }),
+      read.file('K', { doc }),
+      read.optionalFile('L', { doc }),
     ]
-    const env = { B: '11', C: 'z', D: 'nowhere', E: '2m', F: '2MiB', G: 'maybe', H: 'one:1, two', I: '9' }
+    const env = {
+      ...{ B: '11', C: 'z', D: 'nowhere', E: '2m', F: '2MiB', G: 'maybe', H: 'one:1, two', I: '9', J: 'a:1, b' },
+      ...{ K: 'no such file', L: import.meta.dirname },
+    }
     expect(problemsOf(env, describeAll)).toEqual([
       'A is required',
       'B must be at most 10, got "11"',
@@ -62,6 +73,9 @@ describe('readSettings', () => {
       'G must be true or false, got "maybe"',
       'H must match /^\\S+:\\d+$/, got "one:1, two"',
       'I must match /^[a-z]+$/, got "9"',
+      'J must be host:port with a port up to 65535, got "a:1, b"',
+      `K must be a file that can be read (ENOENT: no such file or directory, open 'no such file'), got "no such file"`,
+      `L must be a file, got ${JSON.stringify(import.meta.dirname)}`,
     ])
     expect(() => readSettings(env, describeAll)).toThrow(
       /need attention:\n {2}A: is required \(what it decides\)\n {2}B: /,

@@ -1,13 +1,21 @@
 /**
  * Reads settings from an environment object.
  *
- * 1. Nothing here looks at the process: the caller hands the environment in.
+ * 1. Nothing here looks at the process: the caller hands the environment in. Of the system only files that are named are looked at.
  * 2. Every problem is found before the first error is thrown: one {@link ConfigError} lists them all, a line each.
  * 3. A variable that is set to the empty string counts as not set.
  */
 
 import type { Parsed, SocketAddress } from './values.ts'
-import { parseAddress, parseBoolean, parseBytes, parseDurationMs, parseInteger, parseNumber } from './values.ts'
+import {
+  parseAddress,
+  parseBoolean,
+  parseBytes,
+  parseDurationMs,
+  parseFile,
+  parseInteger,
+  parseNumber,
+} from './values.ts'
 
 /** Variables by name, as `process.env` holds them. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -64,8 +72,13 @@ export interface QuantityOptions extends Described {
 export interface SettingsReader {
   text(name: string, options: TextOptions): string
   optionalText(name: string, options: OptionalTextOptions): string | undefined
+  /** The path of a file that can be read. */
+  file(name: string, options: Described): string
+  optionalFile(name: string, options: Described): string | undefined
   /** Texts between commas, trimmed, empty ones left out; none when the variable is not set. */
   list(name: string, options: OptionalTextOptions): readonly string[]
+  /** The same with a `host:port` each. */
+  addressList(name: string, options: Described): readonly string[]
   integer(name: string, options: NumberOptions): number
   number(name: string, options: NumberOptions): number
   /** `true`, `1`, `yes`, `on` or `false`, `0`, `no`, `off`. */
@@ -118,13 +131,18 @@ function createReader(env: Environment, problems: SettingProblem[]): SettingsRea
   }
   const optionalText = (name: string, { doc, pattern }: OptionalTextOptions) =>
     read<string | undefined>(name, { doc, parse: matching(pattern), default: undefined, standIn: undefined })
+  const file = (name: string, { doc }: Described) => read<string>(name, { doc, parse: parseFile, standIn: '' })
   const isSet = (name: string) => (env[name]?.trim() ?? '') !== ''
 
   return {
     text: (name, { doc, pattern, default: fallback }) =>
       read(name, { doc, parse: matching(pattern), default: fallback, standIn: fallback ?? '' }),
     optionalText: (name, options) => (isSet(name) ? optionalText(name, options) : undefined),
+    file,
+    optionalFile: (name, options) => (isSet(name) ? file(name, options) : undefined),
     list: (name, { doc, pattern }) => read(name, { doc, parse: listOf(matching(pattern)), default: [], standIn: [] }),
+    addressList: (name, { doc }) =>
+      read(name, { doc, parse: listOf(asWritten(parseAddress)), default: [], standIn: [] }),
     integer: (name, options) => read(name, numeric(options, parseInteger)),
     number: (name, options) => read(name, numeric(options, parseNumber)),
     boolean: (name, { doc, default: fallback }) =>
@@ -163,6 +181,14 @@ function listOf(parse: (text: string) => Parsed<string>): (text: string) => Pars
       if (!parsed.ok) return parsed
     }
     return { ok: true, value: items }
+  }
+}
+
+/** Checks a text and keeps it as it is. */
+function asWritten(parse: (text: string) => Parsed<unknown>): (text: string) => Parsed<string> {
+  return (text) => {
+    const parsed = parse(text)
+    return parsed.ok ? { ok: true, value: text } : parsed
   }
 }
 

@@ -1,4 +1,5 @@
-/** The grammar of single values: pure functions from text to a value, or to what was expected. */
+/** The grammar of single values: functions from text to a value, or to what was expected; only `parseFile` looks beyond its text. */
+import { closeSync, openSync, statSync } from 'node:fs'
 
 /** A value, or a phrase that says what the text should have been. */
 export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly expected: string }
@@ -73,6 +74,16 @@ export function parseAddress(text: string): Parsed<SocketAddress> {
   return host !== undefined && port <= 65_535
     ? found({ host, port })
     : expected('must be host:port with a port up to 65535')
+}
+
+/** The path of a file that can be read. */
+export function parseFile(path: string): Parsed<string> {
+  try {
+    closeSync(openSync(path, 'r'))
+    return statSync(path).isFile() ? found(path) : expected('must be a file')
+  } catch (error) {
+    return expected(`must be a file that can be read (${error instanceof Error ? error.message : error})`)
+  }
 }
 
 function scaled(text: string, units: ReadonlyMap<string, number>): Parsed<number> | undefined {

@@ -37,22 +37,27 @@ test('every setting can be set; the grace is named after the service', () => {
 })
 
 test('TLS is on with a certificate, needs its key, and takes authorities', () => {
-  expect(load({ SLIPWAY_TLS_KEY: 'b.pem' }).tls).toBeUndefined()
-  const files = { SLIPWAY_TLS_CERT: 'a.pem', SLIPWAY_TLS_KEY: 'b.pem' }
-  expect(load(files).tls).toEqual({ certificate: 'a.pem', key: 'b.pem' })
-  expect(load({ ...files, SLIPWAY_TLS_CA: 'c.pem' }).tls).toMatchObject({ authorities: 'c.pem' })
-  expect(() => load({ SLIPWAY_TLS_CERT: 'a.pem' })).toThrow('SLIPWAY_TLS_KEY')
+  const file = import.meta.filename
+  expect(load({ SLIPWAY_TLS_KEY: file }).tls).toBeUndefined()
+  const files = { SLIPWAY_TLS_CERT: file, SLIPWAY_TLS_KEY: file }
+  expect(load(files).tls).toEqual({ certificate: file, key: file })
+  expect(load({ ...files, SLIPWAY_TLS_CA: file }).tls).toMatchObject({ authorities: file })
+  expect(() => load({ SLIPWAY_TLS_CERT: file })).toThrow('SLIPWAY_TLS_KEY')
+  expect(() => load({ ...files, SLIPWAY_TLS_CA: 'gone.pem' })).toThrow(/SLIPWAY_TLS_CA: must be a file .*gone\.pem/)
 })
 
 test('every wrong setting is named in one error', () => {
   const env = {
     SLIPWAY_LISTEN: 'here',
-    SLIPWAY_TLS_CERT: 'a.pem',
+    SLIPWAY_KAFKA_BROKERS: 'broker',
+    SLIPWAY_TLS_CERT: 'gone.pem',
     SLIPWAY_INSECURE_BEHIND_MESH: 'perhaps',
     SLIPWAY_DRIFT_MONITOR_DRAIN_GRACE: 'long',
   }
   const names = [
     'SLIPWAY_LISTEN',
+    'SLIPWAY_KAFKA_BROKERS',
+    'SLIPWAY_TLS_CERT',
     'SLIPWAY_TLS_KEY',
     'SLIPWAY_INSECURE_BEHIND_MESH',
     'SLIPWAY_DRIFT_MONITOR_DRAIN_GRACE',

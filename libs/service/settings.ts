@@ -39,7 +39,7 @@ export function readServiceSettings(read: SettingsReader, { name, defaultPort }:
     listen: read.address('SLIPWAY_LISTEN', { doc: 'where to listen', default: `127.0.0.1:${defaultPort}` }),
     dataDirectory: join(dataDirectory, name),
     eventsPath: join(dataDirectory, 'events.db'),
-    kafkaBrokers: read.list('SLIPWAY_KAFKA_BROKERS', { doc: 'Kafka brokers, separated by commas' }),
+    kafkaBrokers: read.addressList('SLIPWAY_KAFKA_BROKERS', { doc: 'Kafka brokers, separated by commas' }),
     tls: readTls(read),
     insecureBehindMesh: read.boolean('SLIPWAY_INSECURE_BEHIND_MESH', { doc: 'a mesh encrypts', default: false }),
     drainGraceMs: read.durationMs(`${ownPrefix}_DRAIN_GRACE`, { doc: 'for calls in flight', default: '10s' }),
@@ -47,11 +47,11 @@ export function readServiceSettings(read: SettingsReader, { name, defaultPort }:
 }
 
 function readTls(read: SettingsReader): TlsFiles | undefined {
-  const certificate = read.optionalText('SLIPWAY_TLS_CERT', { doc: 'certificate chain, a PEM file' })
+  const certificate = read.optionalFile('SLIPWAY_TLS_CERT', { doc: 'certificate chain, a PEM file' })
   if (certificate === undefined) return undefined
   return {
     certificate,
-    key: read.text('SLIPWAY_TLS_KEY', { doc: 'private key of SLIPWAY_TLS_CERT, a PEM file' }),
-    authorities: read.optionalText('SLIPWAY_TLS_CA', { doc: 'authorities of callers and servers, a PEM file' }),
+    key: read.file('SLIPWAY_TLS_KEY', { doc: 'private key of SLIPWAY_TLS_CERT, a PEM file' }),
+    authorities: read.optionalFile('SLIPWAY_TLS_CA', { doc: 'authorities of callers and servers, a PEM file' }),
   }
 }

@@ -30,7 +30,7 @@ function read(set: Readonly<Record<string, string>>): Set<string> {
 }
 
 test('every setting that is read is described, and every setting of inference that is described is read', () => {
-  const names = read({ SLIPWAY_TLS_CERT: 'a.pem', SLIPWAY_TLS_KEY: 'b.pem' })
+  const names = read({ SLIPWAY_TLS_CERT: import.meta.filename, SLIPWAY_TLS_KEY: import.meta.filename })
   const known = described()
   expect([...names].filter((name) => !known.has(name))).toEqual([])
   expect([...known].filter((name) => name.startsWith('SLIPWAY_INFERENCE_') && !names.has(name))).toEqual([])
@@ -61,5 +61,7 @@ test('listening beyond loopback needs TLS, or a mesh', () => {
   const http = { SLIPWAY_INFERENCE_HTTP_LISTEN: '0.0.0.0:2' }
   expect(() => loadConfig(http)).toThrow(/SLIPWAY_INFERENCE_HTTP_LISTEN: 0\.0\.0\.0 is beyond/)
   expect(() => loadConfig({ ...beyond, SLIPWAY_INSECURE_BEHIND_MESH: 'true' })).not.toThrow()
-  expect(() => loadConfig({ ...beyond, SLIPWAY_TLS_CERT: 'a.pem', SLIPWAY_TLS_KEY: 'b.pem' })).not.toThrow()
+  expect(() =>
+    loadConfig({ ...beyond, SLIPWAY_TLS_CERT: import.meta.filename, SLIPWAY_TLS_KEY: import.meta.filename }),
+  ).not.toThrow()
 })

@@ -12,6 +12,7 @@ import {
   type StartPosition,
   topics,
 } from '@slipway/events'
+import { checkAddress } from '../cli-addresses.ts'
 import { UsageError, type Words } from '../command.ts'
 import type { Command, Invocation } from '../invocation.ts'
 import { parseMoment } from '../moment.ts'
@@ -77,9 +78,13 @@ async function readEvents(invocation: Invocation): Promise<void> {
 }
 
 function openBus({ words, env }: Invocation): EventBus {
-  const brokers = words.many('kafka').length > 0 ? words.many('kafka') : (env.SLIPWAY_KAFKA_BROKERS ?? '').split(',')
-  const named = brokers.filter((broker) => broker !== '')
-  if (named.length > 0) return openKafkaBus({ brokers: named, clientId: 'slipway-cli' })
+  const given = words.many('kafka')
+  const from = given.length > 0 ? '--kafka' : 'SLIPWAY_KAFKA_BROKERS'
+  const named = (given.length > 0 ? given : (env.SLIPWAY_KAFKA_BROKERS ?? '').split(','))
+    .map((broker) => broker.trim())
+    .filter((broker) => broker !== '')
+  const brokers = named.map((broker) => checkAddress(from, broker))
+  if (brokers.length > 0) return openKafkaBus({ brokers, clientId: 'slipway-cli' })
   const path = join(dataDirectory(words, env), 'events.db')
   if (!existsSync(path))
     throw new UsageError(`there is no ${path}: name the folder with --data-dir, or a broker with --kafka`)
