@@ -16,6 +16,9 @@ import type { HttpLimits } from './limits.ts'
 const MAX_TIMER_MS = 2 ** 31 - 1
 const nothing: HttpAnswer = { body: Buffer.alloc(0), headers: {} }
 
+/** Makes the HTTP form of an answer, at once or in a while. */
+export type WriteAnswer = (message: Uint8Array) => HttpAnswer | Promise<HttpAnswer>
+
 /** What a call needs from its server. */
 export interface HttpCallOptions {
   readonly limits: HttpLimits
@@ -36,8 +39,9 @@ export class HttpCall implements RawUnaryCall {
   #deadlineTimer: NodeJS.Timeout
   #isOver = false
   #onCancel: (() => void) | undefined
-  #write: (message: Uint8Array) => HttpAnswer = () => nothing
+  #write: WriteAnswer = () => nothing
   #name = ''
+  #receivedMs = Date.now()
 
   constructor(request: IncomingMessage, response: ServerResponse, options: HttpCallOptions) {
     this.#request = request
@@ -75,26 +79,39 @@ export class HttpCall implements RawUnaryCall {
     return Array.isArray(value) ? value[0] : value
   }
 
-  /** Says what is predicted, how long its caller waits for it, and how the answer is written. */
-  expect(model: string, timeoutMicros: number | undefined, write: (message: Uint8Array) => HttpAnswer): void {
+  /** The whole request is there: from now on the time runs that its caller waits. */
+  received(): void {
+    this.#receivedMs = Date.now()
+  }
+
+  /** Says what is predicted, how long after it was received its caller waits for it, and how the answer is written. */
+  expect(model: string, timeoutMicros: number | undefined, write: WriteAnswer): void {
     this.#name = model
     this.#write = write
-    const deadlineMs = Date.now() + (timeoutMicros ?? Number.POSITIVE_INFINITY) / 1000
+    const deadlineMs = this.#receivedMs + (timeoutMicros ?? Number.POSITIVE_INFINITY) / 1000
     if (deadlineMs >= this.#deadlineMs || this.#isOver) return
     this.#deadlineMs = deadlineMs
     clearTimeout(this.#deadlineTimer)
-    this.#deadlineTimer = setTimeout(() => this.#expire(), Math.min(Math.ceil(deadlineMs - Date.now()), MAX_TIMER_MS))
+    const leftMs = Math.max(0, Math.ceil(deadlineMs - Date.now()))
+    this.#deadlineTimer = setTimeout(() => this.#expire(), Math.min(leftMs, MAX_TIMER_MS))
   }
 
   answer(message: Uint8Array): void {
     if (this.#isOver) return
     try {
-      const answer = this.#write(message)
-      this.#settle(undefined)
-      this.#send(200, answer)
+      const written = this.#write(message)
+      if (written instanceof Promise) {
+        written.then((answer) => this.#deliver(answer)).catch((error: unknown) => this.fail(error))
+      } else this.#deliver(written)
     } catch (error) {
       this.fail(error)
     }
+  }
+
+  #deliver(answer: HttpAnswer): void {
+    if (this.#isOver) return
+    this.#settle(undefined)
+    this.#send(200, answer)
   }
 
   /** Answers a question: JSON, or nothing. */

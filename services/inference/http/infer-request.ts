@@ -49,9 +49,7 @@ export function readInferRequest(
   headerLength: string | undefined,
   maxJsonBytes: number,
 ): InferRequest {
-  const jsonBytes = lengthOf(headerLength, body)
-  if (jsonBytes > maxJsonBytes)
-    throw httpRefusal.tooLarge('the JSON of a request, whose tensors may go as binary data,', maxJsonBytes)
+  const jsonBytes = jsonLength(headerLength, body, maxJsonBytes)
   const document = objectOf(parseJson(body.subarray(0, jsonBytes)))
   if (document === undefined) throw httpRefusal.badBody('the body is not a JSON object')
   const tensors = new BinaryTensors(body.subarray(jsonBytes))
@@ -82,11 +80,13 @@ export function readInferRequest(
   }
 }
 
-function lengthOf(header: string | undefined, body: Buffer): number {
-  if (header === undefined) return body.length
-  const length = /^\d{1,15}$/.test(header) ? Number(header) : -1
-  if (length >= 1 && length <= body.length) return length
-  throw httpRefusal.badHeader(HEADER_LENGTH, `is not a length from 1 to the body's ${body.length} bytes`)
+/** How many of a body's first bytes are JSON. Throws INVALID_ARGUMENT when the header says otherwise, RESOURCE_EXHAUSTED for too many. */
+export function jsonLength(header: string | undefined, body: Buffer, maxJsonBytes: number): number {
+  const length = header === undefined ? body.length : /^\d{1,15}$/.test(header) ? Number(header) : -1
+  if (header !== undefined && (length < 1 || length > body.length))
+    throw httpRefusal.badHeader(HEADER_LENGTH, `is not a length from 1 to the body's ${body.length} bytes`)
+  if (length <= maxJsonBytes) return length
+  throw httpRefusal.tooLarge('the JSON of a request, whose tensors may go as binary data,', maxJsonBytes)
 }
 
 /** The tensors behind the JSON, one after another. */

@@ -7,6 +7,8 @@ export interface HttpLimits {
   readonly maxRequestBytes: number
   /** Largest JSON part of a request, and the most tensor bytes that are written as JSON; what is larger goes in binary form. */
   readonly maxJsonBytes: number
+  /** Largest body of what is no prediction. Above it: 413. */
+  readonly maxQuestionBytes: number
   /** Largest answer, in bytes of its tensors. */
   readonly maxAnswerBytes: number
   /** Bytes of bodies that are held at once, over all requests. Above it: 429. */
@@ -35,6 +37,7 @@ export interface HttpLimits {
 export const defaultHttpLimits: HttpLimits = {
   maxRequestBytes: 64 * MEBIBYTE,
   maxJsonBytes: 16 * MEBIBYTE,
+  maxQuestionBytes: 256 * KIBIBYTE,
   maxAnswerBytes: 64 * MEBIBYTE,
   maxHeldBytes: 256 * MEBIBYTE,
   maxDiscardedBytes: 64 * MEBIBYTE,

@@ -250,6 +250,13 @@ test('bodies of all requests together are bounded, and room that was left is the
   await eventually(async () => (await server.post(inferPath, large)).status).toBe(200)
 })
 
+test('a question has no use for a large body', async () => {
+  await open()
+  const answer = await server.post('/v2/repository/index', { ready: true, padding: 'x'.repeat(300_000) })
+  expect(answer).toMatchObject({ status: 413, json: { reason: 'REQUEST_TOO_LARGE' } })
+  expect(await server.post('/v2/repository/index', { ready: true })).toMatchObject({ status: 200 })
+})
+
 test('an answer that is too large for JSON says so, and comes as binary data', async () => {
   await open({ maxJsonBytes: 4000 })
   const values = Array.from({ length: 1200 }, () => 1)

@@ -18,9 +18,10 @@ import { HeldBytes, type HeldShare, readBody } from './body.ts'
 import { answerBrokenRequests } from './broken-requests.ts'
 import { HttpCall } from './call.ts'
 import { httpRefusal } from './failures.ts'
-import { checkJsonForm, writeInferAnswer } from './infer-answer.ts'
-import { type AnswerForm, HEADER_LENGTH, readInferRequest } from './infer-request.ts'
+import { checkJsonForm } from './infer-answer.ts'
+import { type AnswerForm, HEADER_LENGTH } from './infer-request.ts'
 import { objectOf, parseJson } from './json-text.ts'
+import { JsonWork } from './json-work.ts'
 import { defaultHttpLimits, type HttpLimits } from './limits.ts'
 import { findRoute, type PathNames, type Route } from './routes.ts'
 import { type HttpCallRecord, isServersFault, recordHttpCall } from './telemetry.ts'
@@ -72,12 +73,14 @@ class InferenceHttpServer implements HttpServer {
   readonly #calls = new Set<HttpCall>()
   readonly #sockets = new Set<Socket>()
   readonly #held: HeldBytes
+  readonly #json: JsonWork
   #stopped: Promise<void> | undefined
 
   constructor(options: HttpServerOptions) {
     this.#options = options
     this.#limits = { ...defaultHttpLimits, ...options.limits }
     this.#held = new HeldBytes(this.#limits.maxHeldBytes)
+    this.#json = new JsonWork(this.#limits)
     this.#server = open(options.tls, this.#limits)
     this.#server.on('request', (request, response) => void this.#serve(request, response))
     this.#server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
@@ -122,6 +125,7 @@ class InferenceHttpServer implements HttpServer {
     }, graceMs)
     await closed
     for (const timer of [linger, grace, last]) clearTimeout(timer)
+    await this.#json.close()
   }
 
   #closeIdle(sockets: Iterable<Socket>): void {
@@ -162,21 +166,29 @@ class InferenceHttpServer implements HttpServer {
   async #answer(call: HttpCall, request: IncomingMessage, route: Route, names: PathNames, held: HeldShare) {
     const body = route.verb === 'POST' ? await readBody(request, this.#limits, held) : undefined
     if (route.kind === 'infer') {
-      this.#infer(call, names, body ?? Buffer.alloc(0))
+      call.received()
+      await this.#infer(call, names, body ?? Buffer.alloc(0))
       return
     }
+    const { maxQuestionBytes } = this.#limits
+    if (body !== undefined && body.length > maxQuestionBytes)
+      throw httpRefusal.tooLarge('a body that asks for no prediction', maxQuestionBytes)
     const question = body === undefined || body.length === 0 ? {} : objectOf(parseJson(body))
     if (question === undefined) throw httpRefusal.badBody('the body is not a JSON object')
     const { status, json } = await route.answer(this.#options.describing, names, question)
     call.say(status, json === undefined ? undefined : JSON.stringify(json))
   }
 
-  #infer(call: HttpCall, names: PathNames, body: Buffer): void {
-    const { maxJsonBytes } = this.#limits
-    const request = readInferRequest(names, body, call.header(HEADER_LENGTH), maxJsonBytes)
-    this.#refuseUnwritable(names, request.outputs, request.form)
-    call.expect(names.model, request.timeoutMicros, (message) => writeInferAnswer(message, request.form, this.#limits))
-    this.#options.inference.unary(request.message, call)
+  async #infer(call: HttpCall, names: PathNames, body: Buffer): Promise<void> {
+    const { message, timeoutMicros, outputs, form } = await this.#json.read(
+      names,
+      body,
+      call.header(HEADER_LENGTH),
+      call,
+    )
+    this.#refuseUnwritable(names, outputs, form)
+    call.expect(names.model, timeoutMicros, (answer) => this.#json.write(answer, form, call))
+    this.#options.inference.unary(message, call)
   }
 
   /** What could not be written is not computed, where that can be seen before: of a version that is there. */
