@@ -12,7 +12,7 @@ import {
 } from '@slipway/proto/slipway/inference/v1/batch_prediction_service'
 import { Code, createServer, Failure, implement } from '@slipway/rpc'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { runCli } from './run-cli.ts'
+import { runWords } from './cli.fixture.ts'
 
 const job = (fields: MessageInitShape<typeof BatchJobSchema> = {}): BatchJob =>
   create(BatchJobSchema, {
@@ -75,25 +75,8 @@ beforeEach(() => {
 })
 afterAll(() => server.drain({ graceMs: 100 }))
 
-async function slipway(...words: string[]) {
-  const written = { out: '', err: '' }
-  const code = await runCli(['batch', ...words], {
-    env: { SLIPWAY_INFERENCE_ADDRESS: address },
-    signal: new AbortController().signal,
-    terminal: {
-      out: (text) => {
-        written.out += text
-      },
-      err: (text) => {
-        written.err += text
-      },
-      width: 100,
-      colours: false,
-      drawsProgress: true,
-    },
-  })
-  return { code, ...written }
-}
+const slipway = (...words: string[]) =>
+  runWords(['batch', ...words], { env: { SLIPWAY_INFERENCE_ADDRESS: address }, drawsProgress: true })
 
 describe('batch create', () => {
   test('asks for what its words say', async () => {

@@ -6,7 +6,7 @@ import {
 } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { createServer, implement } from '@slipway/rpc'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runCli } from './run-cli.ts'
+import { runWords } from './cli.fixture.ts'
 
 const asked: ExplainRequest[] = []
 let method: AttributionMethod = AttributionMethod.EXACT
@@ -46,25 +46,7 @@ beforeAll(async () => {
 })
 afterAll(() => server.drain({ graceMs: 100 }))
 
-async function slipway(...words: string[]) {
-  const written = { out: '', err: '' }
-  const code = await runCli(words, {
-    env: { SLIPWAY_INFERENCE_ADDRESS: address },
-    signal: new AbortController().signal,
-    terminal: {
-      out: (text) => {
-        written.out += text
-      },
-      err: (text) => {
-        written.err += text
-      },
-      width: 100,
-      colours: false,
-      drawsProgress: false,
-    },
-  })
-  return { code, ...written }
-}
+const slipway = (...words: string[]) => runWords(words, { env: { SLIPWAY_INFERENCE_ADDRESS: address } })
 
 test('explain draws the largest attributions first and shows that they add up', async () => {
   const { code, out } = await slipway('explain', 'flights', '--row', 'distance=733,origin=ATL')

@@ -6,7 +6,7 @@ import { mlpModel, randomLayers } from '@slipway/onnx'
 import { type CreateVersionRequest, RegistryService } from '@slipway/proto/slipway/registry/v1/registry_service'
 import { Code, createServer, Failure, implement } from '@slipway/rpc'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runCli } from './run-cli.ts'
+import { runWords } from './cli.fixture.ts'
 
 const DIGEST = `sha256:${'a'.repeat(64)}`
 const created: CreateVersionRequest[] = []
@@ -69,26 +69,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true })
 })
 
-async function slipway(...words: string[]) {
-  let out = ''
-  let err = ''
-  const code = await runCli(words, {
-    env: { SLIPWAY_REGISTRY_ADDRESS: address },
-    signal: new AbortController().signal,
-    terminal: {
-      out: (text) => {
-        out += text
-      },
-      err: (text) => {
-        err += text
-      },
-      width: 100,
-      colours: false,
-      drawsProgress: false,
-    },
-  })
-  return { code, out, err }
-}
+const slipway = (...words: string[]) => runWords(words, { env: { SLIPWAY_REGISTRY_ADDRESS: address } })
 
 async function check(text: string, ...words: string[]) {
   const file = join(folder, 'other.json')

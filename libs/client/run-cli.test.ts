@@ -10,7 +10,7 @@ import { RegistryService } from '@slipway/proto/slipway/registry/v1/registry_ser
 import { PredictionService, type PredictRequest } from '@slipway/proto/slipway/routing/v1/prediction_service'
 import { Code, createServer, Failure, implement } from '@slipway/rpc'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { runCli } from './run-cli.ts'
+import { runWords } from './cli.fixture.ts'
 
 const asked: PredictRequest[] = []
 const report = create(ReportSchema, {
@@ -110,28 +110,11 @@ beforeAll(async () => {
 })
 afterAll(() => server.drain({ graceMs: 100 }))
 
-async function slipway(line: string, signal = new AbortController().signal) {
-  const written = { out: '', err: '' }
-  const services = ['REGISTRY', 'FEATURE_STORE', 'INFERENCE', 'TRAFFIC_ROUTER', 'DRIFT_MONITOR']
-  const code = await runCli(line.split(' '), {
-    env: {
-      SLIPWAY_ACTOR: 'ada',
-      ...Object.fromEntries(services.map((service) => [`SLIPWAY_${service}_ADDRESS`, address])),
-    },
-    signal,
-    terminal: {
-      out: (text) => {
-        written.out += text
-      },
-      err: (text) => {
-        written.err += text
-      },
-      width: 100,
-      colours: false,
-      drawsProgress: false,
-    },
-  })
-  return { code, ...written }
+const services = ['REGISTRY', 'FEATURE_STORE', 'INFERENCE', 'TRAFFIC_ROUTER', 'DRIFT_MONITOR']
+
+function slipway(line: string, signal?: AbortSignal) {
+  const addresses = Object.fromEntries(services.map((service) => [`SLIPWAY_${service}_ADDRESS`, address]))
+  return runWords(line.split(' '), { env: { SLIPWAY_ACTOR: 'ada', ...addresses }, ...(signal && { signal }) })
 }
 
 test('a list shows all pages as a table', async () => {
