@@ -24,7 +24,11 @@ export async function start(env: Environment): Promise<RunningService & { readon
   const log = logger('slipway.inference')
   const telemetry = startTelemetry({ serviceName: 'slipway-inference', env })
   const tls = config.tls === undefined ? undefined : readTlsFiles(config.tls)
-  const { models, statistics, run, origin, residency, stop } = await openServing({ config, log, tls: tls?.client })
+  const { models, statistics, run, origin, residency, hold, stop } = await openServing({
+    config,
+    log,
+    tls: tls?.client,
+  })
   let isReady = false
   let isStopping = false
   const inference = createInference({ models, statistics, maxRequestRows: config.maxQueueRows })
@@ -36,7 +40,7 @@ export async function start(env: Environment): Promise<RunningService & { readon
     execution: executionOf(config),
     statistics,
   })
-  const rooms = await openRooms({ config, inference, models, run, source: origin.source, tls: tls?.client })
+  const rooms = await openRooms({ config, inference, models, run, source: origin.source, hold, tls: tls?.client })
   const onError = (failure: Failure, { method }: { readonly method: string }) =>
     log.error('a call failed', { method, error: failure })
   const http = openHttp(config, { models, inference, describing, tls: tls?.server, onError })

@@ -10,9 +10,10 @@ import type { BatchJobSettings } from './batch-jobs/settings.ts'
 import { createExplain } from './explain/service.ts'
 import type { ExplainSettings } from './explain/settings.ts'
 import type { Inference } from './infer.ts'
-import { type ModelSource, openModel } from './model-source.ts'
+import type { ModelSource } from './model-source.ts'
 import type { ModelSourceSettings } from './model-sources/settings.ts'
 import type { ModelTable } from './model-table.ts'
+import type { HoldVersion } from './pipelines/start-pipeline.ts'
 import { createProfile } from './profile/profile.ts'
 import type { RunOptions } from './served-version.ts'
 
@@ -39,11 +40,13 @@ export interface RoomsOptions {
   /** How versions are run. */
   readonly run: RunOptions
   readonly source: Pick<ModelSource, 'files'>
+  readonly hold: HoldVersion
   readonly tls: ClientTls | undefined
 }
 
 /** Opens the rooms that the settings ask for. */
-export async function openRooms({ config, inference, models, run, source, tls }: RoomsOptions): Promise<Room> {
+export async function openRooms(options: RoomsOptions): Promise<Room> {
+  const { config, inference, models, run, source, hold, tls } = options
   const { dataDirectory, threads } = config
   const needsBus = config.answersAsyncRequests || config.runsBatchJobs
   const bus = needsBus ? openBus(config, 'slipway-inference') : undefined
@@ -63,9 +66,9 @@ export async function openRooms({ config, inference, models, run, source, tls }:
     rooms.push(await createBatchJobs({ settings: config, dataDirectory, isPrivate, models, bus, findVersion }))
   }
   const describe = async (name: string) => await registry?.getVersion({ name }, { timeoutMs: DESCRIBE_TIMEOUT_MS })
-  rooms.push(createExplain({ models, source: { describe, files: (name) => source.files(name) }, settings: config }))
-  const open = async (name: string) => await openModel(await source.files(name))
-  const profile = createProfile({ run, threads, open, registry, bus })
+  const files = (name: string) => source.files(name)
+  rooms.push(createExplain({ models, source: { describe, files }, settings: config }))
+  const profile = createProfile({ run, threads, files, hold, registry, bus })
   return {
     implementations: [profile, ...rooms.flatMap(({ implementations }) => implementations)],
     start: () => {

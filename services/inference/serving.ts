@@ -25,6 +25,8 @@ export interface Serving {
   readonly run: RunOptions
   readonly origin: ModelOrigin
   readonly residency: Residency
+  /** Loads versions for who pins them. */
+  readonly hold: HoldVersion
   /** Answers what was taken, lets all versions go, and closes what they came from. */
   stop(): Promise<void>
 }
@@ -64,6 +66,7 @@ export async function openServing({ config, log, tls }: ServingOptions): Promise
     run,
     origin,
     residency,
+    hold,
     stop: async () => {
       await residency.stop()
       observer.stop()

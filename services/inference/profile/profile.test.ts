@@ -8,10 +8,14 @@ import { ModelInferRequestSchema } from '@slipway/proto/inference/grpc_service'
 import { ProfileService } from '@slipway/proto/slipway/inference/v1/profile_service'
 import { type Client, Code, createClient, createServer, implement, type RpcServer } from '@slipway/rpc'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { StartExecutor } from '../executors/executor.ts'
+import { createThreadExecutor } from '../executors/thread-executor.ts'
 import { predict } from '../local-predictions.ts'
+import { heldVersions, pipelineFiles } from '../pipelines/pipeline.fixture.ts'
 import { runOptions, startVersion } from '../testing.ts'
 import { ThreadBudget } from '../thread-budget.ts'
 import { generateLoad } from './generated-load.ts'
+import { createProfile } from './profile.ts'
 import { createProfileService, type Profile, type ProfileServiceOptions } from './service.ts'
 import type { Setting } from './sweep.ts'
 
@@ -102,6 +106,59 @@ test('a profile measures each setting under each load, and ends with what is bes
   expect(stored[0]).toMatchObject({ name, digest })
   expect(started).toHaveLength(2)
   expect(alive).toBe(0)
+})
+
+test('a pipeline is profiled with its own models under each setting; what it pins runs as it does for everybody', async () => {
+  const pinned = await startVersion({ model: 'mlp', bytes }, runOptions())
+  const { hold, holds } = heldVersions(pinned)
+  const pipeline = {
+    inputs: [{ name: 'distance', datatype: 'FP32', shape: [-1] }],
+    steps: [
+      {
+        name: 'spread',
+        expressions: {
+          outputs: [
+            {
+              name: 'features',
+              datatype: 'FP32',
+              shape: [-1, 8],
+              expression: '[0, 1, 2, 3, 4, 5, 6, 7].map(i, input.distance)',
+            },
+          ],
+        },
+      },
+      { name: 'first', model: { file: 'steps/first.onnx', inputs: { features: 'spread.features' } } },
+      { name: 'second', model: { version: { name: pinned.name, digest }, inputs: { features: 'spread.features' } } },
+    ],
+    outputs: [
+      { name: 'first', tensor: 'first.probability' },
+      { name: 'second', tensor: 'second.probability' },
+    ],
+  }
+  const files = async () => pipelineFiles(pipeline, { 'steps/first.onnx': bytes })
+  const threads: number[] = []
+  const startExecutor: StartExecutor = async (options) => {
+    threads.push(options.intraOpThreads)
+    return await createThreadExecutor()(options)
+  }
+  const run = runOptions({ startExecutor })
+  const profile = createProfile({ run, threads: 2, files, hold, registry: undefined, bus: undefined })
+  const apart = createServer({ implementations: [profile], listen: { host: '127.0.0.1', port: 0 } })
+  const { address } = await apart.start()
+  const asking = createClient(ProfileService, { address })
+  const settled = { ...quick, executors: [1], intraOpThreads: [1, 2], maxBatchRows: [16], concurrency: [4] }
+  const answers = await collect(asking.profileVersion({ ...settled, name: 'models/pipeline/versions/1', store: false }))
+  const points = answers.at(-1)?.profile?.points ?? []
+  expect(points.map(({ setting, failed }) => [setting?.intraOpThreads, failed])).toEqual([
+    [1, 0n],
+    [2, 0n],
+  ])
+  for (const { rowsPerSecond } of points) expect(rowsPerSecond).toBeGreaterThan(0)
+  expect(threads).toEqual([1, 2])
+  expect(holds.get(pinned.name)).toBe(0)
+  asking.close()
+  await apart.drain({ graceMs: 100 })
+  await pinned.close()
 })
 
 test('what is wrong is refused by its field before anything runs', async () => {
