@@ -65,20 +65,16 @@ async function start(maxBatchRows: number): Promise<void> {
   executor.ran.length = 0
 }
 
+const request = (value: number) => ({
+  modelName: 'm',
+  inputs: [{ name: 'input', datatype: 'UINT8', shape: [1n] }],
+  rawInputContents: [Buffer.of(value)],
+})
 const ask = (value: number, options: { timeoutMs?: number; signal?: AbortSignal } = {}) =>
-  server.client
-    .modelInfer(
-      {
-        modelName: 'm',
-        inputs: [{ name: 'input', datatype: 'UINT8', shape: [1n] }],
-        rawInputContents: [Buffer.of(value)],
-      },
-      options,
-    )
-    .then(
-      () => 'answered',
-      (error: unknown) => (error instanceof Failure ? error : Failure.from(error)),
-    )
+  server.client.modelInfer(request(value), options).then(
+    () => 'answered',
+    (error: unknown) => (error instanceof Failure ? error : Failure.from(error)),
+  )
 const counts = () => server.models.resolve('m', '').counts
 const codeOf = (outcome: string | Failure) => (typeof outcome === 'string' ? outcome : outcome.code)
 
@@ -118,6 +114,33 @@ test('a call that is cancelled while it waits never runs, in the queue or in the
   expect([await first, await last]).toEqual(['answered', 'answered'])
   expect(executor.ran).toEqual([1, 4])
   await expect.poll(() => counts().cancelled).toBe(2)
+})
+
+test('messages of a stream that is cancelled never run, in the queue or in the executor', async () => {
+  await start(1)
+  const giveUp = new AbortController()
+  async function* messages(values: readonly number[]) {
+    for (const value of values) yield request(value)
+    await new Promise(() => undefined)
+  }
+  const read = async (values: readonly number[], signal: AbortSignal): Promise<void> => {
+    for await (const _ of server.client.modelStreamInfer(messages(values), { signal })) break
+  }
+  const first = ask(1)
+  await expect.poll(() => executor.running).toBe(1)
+  const given = read([2, 3, 4], giveUp.signal).catch((error: unknown) => Failure.from(error))
+  await expect.poll(() => [executor.running, counts().queued]).toEqual([2, 2])
+  giveUp.abort()
+  expect(await given).toMatchObject({ code: Code.CANCELLED })
+  await expect.poll(() => executor.withdrawn.size).toBe(1)
+  const last = ask(5)
+  await expect.poll(() => counts().queued).toBe(3)
+  executor.isOpen = true
+  executor.finish()
+  executor.finish()
+  expect([await first, await last]).toEqual(['answered', 'answered'])
+  expect(executor.ran).toEqual([1, 5])
+  await expect.poll(() => counts().cancelled).toBe(3)
 })
 
 test('a call that cannot be answered in time is refused at once, with the time after which to try again', async () => {

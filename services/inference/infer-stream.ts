@@ -26,15 +26,22 @@ export function serveStream(stream: RawStream, plan: PlanRequest): void {
     }
     settle()
   }
+  const closing = new Set<() => void>()
+  const close = (): void => {
+    isClosed = true
+    for (const tell of closing) tell()
+    closing.clear()
+  }
   const predictions: PredictionStream = {
     get isClosed() {
       return isClosed
     },
+    closing,
     send: write,
     fail(id, failure) {
       if (!endsOnError || isClosed) return write(encodeStreamFailure(id, failure))
-      isClosed = true
       stream.fail(failure)
+      close()
     },
   }
   const offer = (planned: PlannedRequest): void => planned.version.offer(new StreamPrediction(planned, predictions))
@@ -57,9 +64,7 @@ export function serveStream(stream: RawStream, plan: PlanRequest): void {
     hasEnded = true
     if (pending === 0 && !isClosed) stream.end()
   })
-  stream.onCancel(() => {
-    isClosed = true
-  })
+  stream.onCancel(close)
 }
 
 /** The id of a request that could not be planned. */

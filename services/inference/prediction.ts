@@ -127,6 +127,8 @@ export class UnaryPrediction extends Prediction {
 /** The stream that a message came over, as its predictions see it. */
 export interface PredictionStream {
   readonly isClosed: boolean
+  /** Who hears when it is closed before its predictions were answered. */
+  readonly closing: Set<() => void>
   send(message: Uint8Array): void
   fail(id: string, failure: Failure): void
 }
@@ -135,6 +137,7 @@ export interface PredictionStream {
 export class StreamPrediction extends Prediction {
   protected readonly isStream = true
   readonly #stream: PredictionStream
+  #listener: (() => void) | undefined
 
   constructor(planned: PlannedRequest, stream: PredictionStream) {
     super(planned)
@@ -145,12 +148,23 @@ export class StreamPrediction extends Prediction {
     return this.#stream.isClosed
   }
 
+  onCancel(listener: () => void): void {
+    this.#listener = listener
+    this.#stream.closing.add(listener)
+  }
+
   protected refuse(failure: Failure): void {
+    this.#settle()
     this.#stream.fail(this.id, failure)
   }
 
   protected send(message: Uint8Array): void {
+    this.#settle()
     this.#stream.send(message)
+  }
+
+  #settle(): void {
+    if (this.#listener !== undefined) this.#stream.closing.delete(this.#listener)
   }
 }
 
