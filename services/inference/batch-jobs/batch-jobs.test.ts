@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { MessageInitShape } from '@bufbuild/protobuf'
+import { consume, topics } from '@slipway/events'
 import { identityModel } from '@slipway/onnx'
 import {
   type BatchJobSchema,
@@ -241,3 +242,41 @@ test('no rows make a job that succeeds without parts', async () => {
   expect(progress).toMatchObject({ rowsDone: 0n, partsTotal: 0 })
   expect(readdirSync(outputDirectory)).toContain('_SUCCESS')
 })
+
+test('of a job no more than 64 parts are due at a time, and none is lost when it is paused and resumed', {
+  timeout: 120_000,
+}, async () => {
+  const rows = Array.from({ length: 150 }, (_, row) => `${row},${row},${-row}\n`).join('')
+  const batchJob = pairJob([file('large.csv', `id,a,b\n${rows}`)], { options: { keyColumns: ['id'], rowsPerPart: 1 } })
+  const { name } = await replica.client.createBatchJob({ batchJob })
+  await expect.poll(async () => (await replica.client.getBatchJob({ name })).progress?.partsDone).toBeGreaterThan(5)
+  const paused = await replica.client.pauseBatchJob({ name })
+  const writtenParts = paused.progress?.partsDone ?? 0
+  expect(writtenParts).toBeLessThan(150)
+  const due = await partsDue(name)
+  expect(due.length).toBeGreaterThanOrEqual(64)
+  expect(due.length).toBeLessThanOrEqual(64 + writtenParts)
+  await replica.client.resumeBatchJob({ name })
+  const { progress, outputDirectory } = await reached(replica.client, name, BatchJobState.SUCCEEDED)
+  expect(progress).toMatchObject({ rowsDone: 150n, partsDone: 150, partsTotal: 150 })
+  const [counted] = await query(`select count(*)::int, count(distinct id)::int from '${outputDirectory}/*.parquet'`)
+  expect(counted).toEqual([150, 150])
+  const all = await partsDue(name)
+  expect(new Set(all).size).toBe(150)
+  expect(all.length).toBeLessThanOrEqual(150 + 64)
+})
+
+/** The parts of a job that were due until now. */
+async function partsDue(name: string): Promise<number[]> {
+  const due: number[] = []
+  const reading = await consume(replica.bus, topics.batchParts, {
+    group: `test-${count++}`,
+    from: 'earliest',
+    handle: async (events) => {
+      for (const { message } of events) if (message.job === name && message.part >= 0) due.push(message.part)
+    },
+  })
+  await reading.caughtUp()
+  await reading.stop()
+  return due
+}

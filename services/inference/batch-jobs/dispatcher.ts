@@ -1,6 +1,9 @@
 /**
  * Carries out what follows from the log of jobs, once for all replicas: they share one consumer group, so one of them reads,
  * and another takes over when it is gone. All that it does may be done again.
+ *
+ * The parts of a job go in lanes, `PARTS_AHEAD` of them: part 0, 64, 128 and so on are one, 1, 65, 129 another. Of each lane one part is due
+ * at a time, and the next one when it is written; so a job that comes later does not wait for the end of those before it.
  */
 import { consume, type EventBus, publishTo, type Subscription, topics } from '@slipway/events'
 import { type BatchJobChanged, BatchJobVerb } from '@slipway/proto/slipway/events/v1/batch_job'
@@ -15,10 +18,11 @@ import { partFile } from './recipe.ts'
 import { subscribed } from './subscribed.ts'
 
 const GROUP = 'slipway-batch-dispatch'
-const PARTS_A_CALL = 500
+/** Parts of a job that are due at a time. */
+const PARTS_AHEAD = 64
 
 /** What follows from an event. */
-export type Duty = 'cut' | 'parts' | 'finish' | 'sweep' | undefined
+export type Duty = 'cut' | 'parts' | 'next' | 'finish' | 'sweep' | undefined
 
 /** What follows from an event about a job that stands so now. Pure. */
 export function dutyOf(record: JobRecord, { change }: BatchJobChanged): Duty {
@@ -30,6 +34,7 @@ export function dutyOf(record: JobRecord, { change }: BatchJobChanged): Duty {
       return begins || resumes ? 'cut' : undefined
     case BatchJobState.RUNNING:
       if (isComplete(record)) return 'finish'
+      if (change.case === 'partWritten') return 'next'
       return begins || resumes ? 'parts' : undefined
     case BatchJobState.FAILED:
     case BatchJobState.CANCELLED:
@@ -66,7 +71,7 @@ export function startDispatcher(options: DispatcherOptions): Dispatcher {
         for (const message of last.values()) {
           const record = await store.get(message.job)
           const duty = record === undefined ? undefined : dutyOf(record, message)
-          if (record !== undefined && duty !== undefined) await fulfil(options, record, duty, signal)
+          if (record !== undefined && duty !== undefined) await fulfil(options, record, duty, message, signal)
         }
       },
     }),
@@ -83,32 +88,40 @@ async function fulfil(
   { bus, store, jobs }: DispatcherOptions,
   record: JobRecord,
   duty: Duty,
+  { change }: BatchJobChanged,
   signal: AbortSignal,
 ): Promise<void> {
   const { job, epoch } = record
   const { name } = job
   if (duty === 'cut') await publishTo(bus, topics.batchParts, [{ job: name, part: CUT_PART, epoch }])
-  else if (duty === 'parts') await publishParts(bus, store, record)
-  else if (duty === 'sweep') await new OutputFolder(job.outputDirectory).sweep()
+  else if (duty === 'parts') await publishFirst(bus, store, record)
+  else if (duty === 'next') {
+    if (change.case === 'partWritten') await publishNext(bus, store, record, change.value.part)
+  } else if (duty === 'sweep') await new OutputFolder(job.outputDirectory).sweep()
   else {
     await new OutputFolder(job.outputDirectory).succeed(await manifestOf(store, record))
     await jobs.publish(name, { case: 'finished', value: {} }, signal)
   }
 }
 
-async function publishParts(bus: EventBus, store: JobStore, { job, epoch }: JobRecord): Promise<void> {
+/** The first part of each lane that is not written. */
+async function publishFirst(bus: EventBus, store: JobStore, { job, epoch }: JobRecord): Promise<void> {
   const written = new Set((await store.parts(job.name)).map(({ part }) => part))
-  const due = Array.from({ length: job.progress?.partsTotal ?? 0 }, (_, part) => part).filter(
-    (part) => !written.has(part),
-  )
-  for (let from = 0; from < due.length; from += PARTS_A_CALL) {
-    const parts = due.slice(from, from + PARTS_A_CALL)
-    await publishTo(
-      bus,
-      topics.batchParts,
-      parts.map((part) => ({ job: job.name, part, epoch })),
-    )
+  const total = job.progress?.partsTotal ?? 0
+  const due: { readonly job: string; readonly part: number; readonly epoch: number }[] = []
+  for (let lane = 0; lane < Math.min(PARTS_AHEAD, total); lane++) {
+    let part = lane
+    while (written.has(part)) part += PARTS_AHEAD
+    if (part < total) due.push({ job: job.name, part, epoch })
   }
+  if (due.length > 0) await publishTo(bus, topics.batchParts, due)
+}
+
+/** The part of a lane that follows one that was written. */
+async function publishNext(bus: EventBus, store: JobStore, { job, epoch }: JobRecord, written: number): Promise<void> {
+  let part = written + PARTS_AHEAD
+  while (await store.hasPart(job.name, part)) part += PARTS_AHEAD
+  if (part < (job.progress?.partsTotal ?? 0)) await publishTo(bus, topics.batchParts, [{ job: job.name, part, epoch }])
 }
 
 /** What `_SUCCESS` says. */

@@ -90,7 +90,8 @@ test('whatever happens, a job never leaves its last state, and never counts more
 test.each<[string, Change[], string | undefined]>([
   ['a new job is cut', [created], 'cut'],
   ['its parts are handed out when they are known', [created, planned], 'parts'],
-  ['nothing follows from one part', [created, planned, wrote(0)], undefined],
+  ['a part that is written is followed by the next of its lane', [created, planned, wrote(0)], 'next'],
+  ['but not while the job is paused', [created, planned, pause, wrote(0)], undefined],
   ['the last part finishes it', [created, planned, wrote(0), wrote(1)], 'finish'],
   ['a resumed job hands out its parts again', [created, planned, pause, resume], 'parts'],
   ['or is cut again', [created, pause, resume], 'cut'],

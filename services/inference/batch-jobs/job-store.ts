@@ -94,16 +94,24 @@ export class JobStore {
     }))
   }
 
+  /** Whether a part of a job is written. */
+  async hasPart(job: string, part: number): Promise<boolean> {
+    return await isWritten(this.#database, job, part)
+  }
+
   /** Closes the file. */
   async close(): Promise<void> {
     await this.#database.destroy()
   }
 
   async #isNewPart(database: Kysely<Schema>, { job, change }: BatchJobChanged): Promise<boolean> {
-    if (change.case !== 'partWritten') return false
-    const query = database.selectFrom('parts').select('part').where('job', '=', job)
-    return (await query.where('part', '=', change.value.part).executeTakeFirst()) === undefined
+    return change.case === 'partWritten' && !(await isWritten(database, job, change.value.part))
   }
+}
+
+async function isWritten(database: Kysely<Schema>, job: string, part: number): Promise<boolean> {
+  const query = database.selectFrom('parts').select('part').where('job', '=', job).where('part', '=', part)
+  return (await query.executeTakeFirst()) !== undefined
 }
 
 async function readJob(database: Kysely<Schema>, name: string) {
