@@ -14,11 +14,15 @@ const UNARY = '/inference.GRPCInferenceService/ModelInfer'
 const STREAM = '/inference.GRPCInferenceService/ModelStreamInfer'
 const PREDICT = '/slipway.routing.v1.PredictionService/Predict'
 const ECHO = 'grpc-js echo'
+const UNARY_LINE = 'inference, unary'
 
-/** One line of the report, with its ratios to the echo with as many callers (64 where there is none). */
+/** One line of the report, with its ratios to the echo with as many callers (64 where there is none), each of the same round. */
 export interface ReportRow extends Row {
   readonly cpuRatio: number
   readonly speedRatio: number
+  readonly meanRatio: number
+  /** Its speed, of unary inference with 64 callers. */
+  readonly unaryRatio: number
 }
 
 /** What the benchmark found. */
@@ -84,7 +88,7 @@ function echoLines(echo: BenchProcess, address: string): Measurement[] {
 
 function inferenceLines({ inference }: BenchSystem): Measurement[] {
   const common = { address: inference.address, request: benchRequest(MODEL), servers: { inference: inference.process } }
-  const unary = { ...common, name: 'inference, unary', path: UNARY, kind: 'unary' as const }
+  const unary = { ...common, name: UNARY_LINE, path: UNARY, kind: 'unary' as const }
   const stream = { ...common, name: 'inference, stream', path: STREAM, kind: 'stream' as const, connections: 1 }
   const framed = { ...stream, name: 'inference, stream, a frame a message', kind: 'framed-stream' as const }
   return [
@@ -130,8 +134,14 @@ async function runLoop(loop: BenchProcess, size: number, measureMs: number): Pro
 function withRatios(row: Row, rows: readonly Row[]): ReportRow {
   const echoes = rows.filter(({ name }) => name === ECHO)
   const echo = echoes.find(({ callers }) => callers === row.callers) ?? echoes[0] ?? row
-  const cpuRatio = row.cpuMicrosPerCall / echo.cpuMicrosPerCall
-  return { ...row, cpuRatio, speedRatio: row.callsPerSecond / echo.callsPerSecond }
+  const unary = rows.find(({ name, callers }) => name === UNARY_LINE && callers === 64) ?? row
+  return {
+    ...row,
+    cpuRatio: row.cpuMicrosPerCall / echo.cpuMicrosPerCall,
+    speedRatio: row.callsPerSecond / echo.callsPerSecond,
+    meanRatio: row.meanMs / echo.meanMs,
+    unaryRatio: row.callsPerSecond / unary.callsPerSecond,
+  }
 }
 
 /** The middle of each figure over the rounds; failures are added up. */
@@ -155,5 +165,7 @@ function median(rows: readonly ReportRow[]): ReportRow {
     failed: rows.reduce((sum, { failed }) => sum + failed, 0),
     cpuRatio: middle((row) => row.cpuRatio),
     speedRatio: middle((row) => row.speedRatio),
+    meanRatio: middle((row) => row.meanRatio),
+    unaryRatio: middle((row) => row.unaryRatio),
   }
 }

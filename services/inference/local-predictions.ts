@@ -29,6 +29,8 @@ export interface LocalRequest {
   readonly deadlineMs?: number
   /** Asked whether the answer is still wanted. */
   readonly signal?: Pick<AbortSignal, 'aborted'>
+  /** Has a listener told once, if the answer is not wanted any more from now on; unset where nobody can say. */
+  readonly onCancel?: (listener: () => void) => void
   readonly trace?: Context
 }
 
@@ -83,6 +85,10 @@ class LocalWork implements Work {
 
   get isCancelled(): boolean {
     return this.#options.request.signal?.aborted ?? false
+  }
+
+  onCancel(listener: () => void): void {
+    this.#options.request.onCancel?.(listener)
   }
 
   answer(outputs: readonly OutputView[], { starts, ends, rows }: AnswerPart): void {

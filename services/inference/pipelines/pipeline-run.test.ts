@@ -99,6 +99,8 @@ test('a step that fails fails the request with its name, as the model said it, a
   const { version, one, two } = await startGraph()
   const asked = predict(version, { inputs })
   await vi.waitUntil(() => one.works.length === 1 && two.works.length === 1)
+  const told = vi.fn()
+  two.works[0]?.onCancel?.(told)
   one.works[0]?.fail(new Failure(Code.RESOURCE_EXHAUSTED, 'QUEUE_FULL', 'full', { retryAfterMs: 70 }))
   await expect(asked).rejects.toMatchObject({
     code: Code.RESOURCE_EXHAUSTED,
@@ -108,6 +110,7 @@ test('a step that fails fails the request with its name, as the model said it, a
     metadata: { step: 'first' },
   })
   expect(two.works[0]?.isCancelled).toBe(true)
+  expect(told).toHaveBeenCalledOnce()
   answer(two.works[0])
   await version.drain()
   expect(two.works).toHaveLength(1)
@@ -116,9 +119,17 @@ test('a step that fails fails the request with its name, as the model said it, a
 test('a caller who goes takes the work of all steps along, and no other step begins', async () => {
   const { version, one, two } = await startGraph()
   const signal = { aborted: false }
-  const asked = predict(version, { inputs, signal })
+  let goAway = () => {}
+  const onCancel = (listener: () => void): void => {
+    goAway = listener
+  }
+  const asked = predict(version, { inputs, signal, onCancel })
   await vi.waitUntil(() => one.works.length === 1)
+  const told = vi.fn()
+  for (const work of [...one.works, ...two.works]) work.onCancel?.(told)
   signal.aborted = true
+  goAway()
+  expect(told).toHaveBeenCalledTimes(2)
   expect([...one.works, ...two.works].map((work) => work.isCancelled)).toEqual([true, true])
   answer(one.works[0])
   await expect(asked).rejects.toMatchObject({ code: Code.CANCELLED })

@@ -3,7 +3,7 @@
  *
  * 1. A step runs once, as soon as the steps that it reads from have, and only if an output that was asked for needs it.
  * 2. Once a step has failed, the caller is gone or the deadline has passed, no other step begins, and what waits for a model is
- *    dropped from its queue.
+ *    dropped from its queue, and called back from its executor.
  */
 import {
   type CheckedExpressionStep,
@@ -49,6 +49,7 @@ export class PipelineRun {
   readonly #work: Work
   readonly #trace: Context | undefined
   readonly #begun = new Map<string, Promise<void>>()
+  readonly #whenGivenUp: (() => void)[] = []
   #hasFailed = false
 
   constructor(pipeline: RunnablePipeline, work: Work, trace: Context | undefined) {
@@ -62,7 +63,7 @@ export class PipelineRun {
     try {
       await Promise.all(wanted.map(({ step }) => this.#step(step)))
     } catch (error) {
-      this.#hasFailed = true
+      this.#giveUp()
       throw error
     }
   }
@@ -93,9 +94,23 @@ export class PipelineRun {
         step.kind === 'model' ? this.#runModel(step, within) : this.#runExpressions(step),
       )
     } catch (error) {
-      this.#hasFailed = true
+      this.#giveUp()
       throw inStep(name, error)
     }
+  }
+
+  #giveUp(): void {
+    this.#hasFailed = true
+    this.#tellGivenUp()
+  }
+
+  #tellGivenUp(): void {
+    for (const tell of this.#whenGivenUp.splice(0)) tell()
+  }
+
+  /** Has a listener told when no step is wanted any more. */
+  #onGivenUp(listener: () => void): void {
+    if (this.#whenGivenUp.push(listener) === 1) this.#work.onCancel?.(() => this.#tellGivenUp())
   }
 
   #checkWanted(): void {
@@ -151,6 +166,7 @@ export class PipelineRun {
           return isGivenUp()
         },
       },
+      onCancel: (listener) => this.#onGivenUp(listener),
       ...(trace === undefined ? {} : { trace }),
     })
     return answers.map(({ name, shape, bytes }) => {

@@ -131,6 +131,7 @@ class Flight implements Work {
   readonly #model: string
   readonly #waiting: Work[]
   #latestMs: number
+  #listener: (() => void) | undefined
   /** Hears the outputs, in memory of their own, or nothing when there are none. */
   readonly #landed: (outputs: readonly OutputView[] | undefined) => void
 
@@ -157,10 +158,23 @@ class Flight implements Work {
     return this.#waiting.every(({ isCancelled }) => isCancelled)
   }
 
+  onCancel(listener: () => void): void {
+    this.#listener = listener
+    for (const work of this.#waiting) this.#watch(work)
+  }
+
+  /** Whoever is the last to go takes the flight along. */
+  #watch(work: Work): void {
+    work.onCancel?.(() => {
+      if (this.isCancelled) this.#listener?.()
+    })
+  }
+
   /** Adds an equal request; false when too many wait already, or nobody does any more. */
   join(work: Work): boolean {
     if (this.#waiting.length >= MAX_WAITING_FOR_ONE || this.isCancelled || this.deadlineMs <= Date.now()) return false
     this.#waiting.push(work)
+    if (this.#listener !== undefined) this.#watch(work)
     this.#latestMs = Math.max(this.#latestMs, work.deadlineMs)
     return true
   }

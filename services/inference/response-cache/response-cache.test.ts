@@ -1,5 +1,5 @@
 import { Code, Failure } from '@slipway/rpc'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { OutputView } from '../executors/executor.ts'
 import { type LocalRequest, predict, type RawTensor } from '../local-predictions.ts'
 import type { FindGroup } from '../plan.ts'
@@ -182,12 +182,21 @@ describe('equal requests that come while the first one runs', () => {
     const { version, ask } = setUp()
     const first = new AbortController()
     const second = new AbortController()
-    const answers = [first, second].map(({ signal }) => ask({ inputs: inputs([5]), signal }))
+    const given = ({ signal }: AbortController) => ({
+      signal,
+      onCancel: (listener: () => void) => signal.addEventListener('abort', listener),
+    })
+    const answers = [ask({ inputs: inputs([5]), ...given(first) })]
+    const told = vi.fn()
+    version.offered[0]?.onCancel?.(told)
+    answers.push(ask({ inputs: inputs([5]), ...given(second) }))
     const settled = Promise.allSettled(answers)
     first.abort()
     expect(version.offered[0]?.isCancelled).toBe(false)
+    expect(told).not.toHaveBeenCalled()
     second.abort()
     expect(version.offered[0]?.isCancelled).toBe(true)
+    expect(told).toHaveBeenCalledOnce()
     const third = ask({ inputs: inputs([5]) })
     expect(version.offered).toHaveLength(2)
     version.answerAll()
