@@ -19,7 +19,7 @@ const HEAD = [
 export const hotPathBenchmark: Benchmark = {
   name: 'hot-path',
   summary: 'what a prediction costs on each part of its way, against a grpc-js server that only echoes',
-  defaults: { seconds: 0.8, rounds: 7 },
+  defaults: { seconds: 2, rounds: 5 },
   async run({ seconds, rounds }, progress) {
     const onLine = (name: string, round: number): void =>
       progress(`${round === 0 ? 'warm-up' : `round ${round} of ${rounds}`}: ${name}`)
