@@ -53,7 +53,7 @@ export type Trailers = Readonly<Record<string, string>>
 
 /** Who hears of an exchange. */
 export interface ExchangeListener {
-  /** Given all that is to be heard of messages that came in one piece, and calls it at once; without it they are heard one by one. */
+  /** Given all that is to be heard of messages that came in one piece, by adapters that see pieces; it calls `hear` at once. */
   together?(hear: () => void): void
   /** A whole message; the bytes are the listener's own. */
   message(bytes: Buffer): void

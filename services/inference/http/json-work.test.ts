@@ -5,7 +5,7 @@ import { Code, Failure } from '@slipway/rpc'
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest'
 import { binaryBody, serveHttp } from './http-server.fixture.ts'
 import { writeInferAnswer } from './infer-answer.ts'
-import { type InferRequest, readInferRequest } from './infer-request.ts'
+import { type AnswerForm, type InferRequest, readInferRequest } from './infer-request.ts'
 import { JsonWork } from './json-work.ts'
 
 const MEBIBYTE = 1024 * 1024
@@ -131,16 +131,22 @@ test('answers are written as they would be at once; what is all binary is', asyn
     }),
   )
   const text = { isBinary: false, byOutput: new Map<string, boolean>() }
+  const asked = (outputs: readonly string[], form: AnswerForm) => ({ outputs, form })
   const kept = Buffer.from(message)
-  const writing = work.write(message, text, here)
+  const writing = work.write(message, asked([], text), here)
   expect(writing).toBeInstanceOf(Promise)
   const { body, headers } = await writing
   const expected = writeInferAnswer(message, text, limits)
   expect({ isEqual: body.equals(expected.body), headers }).toEqual({ isEqual: true, headers: expected.headers })
   expect(kept.equals(message)).toBe(true)
-  expect(work.write(message, { ...text, isBinary: true }, here)).not.toBeInstanceOf(Promise)
+  const binary = new Map([['output', true]])
+  for (const wanted of [asked([], { ...text, isBinary: true }), asked(['output'], { ...text, byOutput: binary })])
+    expect(work.write(message, wanted, here)).not.toBeInstanceOf(Promise)
+  const mixed = work.write(message, asked(['output', 'other'], { ...text, byOutput: binary }), here)
+  expect(mixed).toBeInstanceOf(Promise)
+  await mixed
   const narrow = new JsonWork({ ...limits, maxJsonBytes: 1000 })
-  const { code, message: why } = await failureOf(() => narrow.write(message, text, here))
+  const { code, message: why } = await failureOf(() => narrow.write(message, asked([], text), here))
   expect({ code, why }).toMatchObject({ code: Code.INVALID_ARGUMENT, why: expect.stringContaining('1000 bytes') })
   await narrow.close()
 })

@@ -6,8 +6,8 @@
 import { Worker } from 'node:worker_threads'
 import { Failure } from '@slipway/rpc'
 import { refusal } from '../refusals.ts'
-import { type HttpAnswer, writeInferAnswer } from './infer-answer.ts'
-import { type Addressee, type AnswerForm, type InferRequest, jsonLength, readInferRequest } from './infer-request.ts'
+import { type HttpAnswer, isBinaryOutput, writeInferAnswer } from './infer-answer.ts'
+import { type Addressee, type InferRequest, jsonLength, readInferRequest } from './infer-request.ts'
 import type { FromJsonThread, Job } from './json-thread.ts'
 import type { HttpLimits } from './limits.ts'
 
@@ -57,10 +57,17 @@ export class JsonWork {
     }))
   }
 
-  /** Writes an answer, see `writeInferAnswer`. */
-  write(message: Uint8Array, form: AnswerForm, caller: Waiting): HttpAnswer | Promise<HttpAnswer> {
-    const hasJson = !form.isBinary || [...form.byOutput.values()].includes(false)
-    if (message.length <= INLINE_BYTES || !hasJson) return writeInferAnswer(message, form, this.#limits)
+  /** Writes the answer to a request, see `writeInferAnswer`. */
+  write(
+    message: Uint8Array,
+    { outputs, form }: Pick<InferRequest, 'outputs' | 'form'>,
+    caller: Waiting,
+  ): HttpAnswer | Promise<HttpAnswer> {
+    const isBinary =
+      outputs.length === 0
+        ? form.isBinary && ![...form.byOutput.values()].includes(false)
+        : outputs.every((name) => isBinaryOutput(form, name))
+    if (message.length <= INLINE_BYTES || isBinary) return writeInferAnswer(message, form, this.#limits)
     const bytes = new Uint8Array(message)
     const { maxAnswerBytes, maxJsonBytes } = this.#limits
     const job: Job = { kind: 'write', bytes, form, limits: { maxAnswerBytes, maxJsonBytes } }
@@ -89,8 +96,12 @@ export class JsonWork {
     for (; next?.caller.cancelled; next = this.#queue.shift()) next.reject(refusal.cancelled())
     if (next === undefined) return
     this.#running = next
-    this.#thread ??= this.#start()
-    this.#thread.postMessage(next.job, [next.moved])
+    try {
+      this.#thread ??= this.#start()
+      this.#thread.postMessage(next.job, [next.moved])
+    } catch (error) {
+      this.#settle({ failure: Failure.from(error) })
+    }
   }
 
   #start(): Worker {

@@ -180,15 +180,12 @@ class InferenceHttpServer implements HttpServer {
   }
 
   async #infer(call: HttpCall, names: PathNames, body: Buffer): Promise<void> {
-    const { message, timeoutMicros, outputs, form } = await this.#json.read(
-      names,
-      body,
-      call.header(HEADER_LENGTH),
-      call,
-    )
-    this.#refuseUnwritable(names, outputs, form)
-    call.expect(names.model, timeoutMicros, (answer) => this.#json.write(answer, form, call))
-    this.#options.inference.unary(message, call)
+    const request = await this.#json.read(names, body, call.header(HEADER_LENGTH), call)
+    this.#refuseUnwritable(names, request.outputs, request.form)
+    // The request itself is not kept for its answer.
+    const { outputs, form } = request
+    call.expect(names.model, request.timeoutMicros, (answer) => this.#json.write(answer, { outputs, form }, call))
+    this.#options.inference.unary(request.message, call)
   }
 
   /** What could not be written is not computed, where that can be seen before: of a version that is there. */
