@@ -1,7 +1,9 @@
+import { getEventListeners } from 'node:events'
 import { identityModel } from '@slipway/onnx'
 import { Code, Failure } from '@slipway/rpc'
 import { afterEach, expect, test } from 'vitest'
 import type { Batch, Executor, ExecutorEvents, StartExecutor } from './executors/executor.ts'
+import { predict } from './local-predictions.ts'
 import { serve, type TestServer } from './testing.ts'
 
 // A real server and real calls over an executor that runs when the test says so.
@@ -140,6 +142,28 @@ test('messages of a stream that is cancelled never run, in the queue or in the e
   await expectAnswered(first, last)
   expect(executor.ran).toEqual([1, 5])
   await expect.poll(() => counts().cancelled).toBe(3)
+})
+
+test('what the server asks for itself and gives up never runs, in the queue or in the executor', async () => {
+  await start(1)
+  const served = server.models.resolve('m', '')
+  const askOwn = (value: number, { signal }: AbortController) => {
+    const input = { name: 'input', datatype: 'UINT8', shape: [1], bytes: Buffer.of(value) }
+    return predict(served, { inputs: [input], signal }).then(() => 'answered', Failure.from)
+  }
+  const goesOn = new AbortController()
+  const giveUp = new AbortController()
+  const first = askOwn(1, goesOn)
+  const given = [2, 3].map((value) => askOwn(value, giveUp))
+  await expect.poll(() => [executor.running, counts().queued]).toEqual([2, 1])
+  expect(getEventListeners(giveUp.signal, 'abort')).toHaveLength(1)
+  giveUp.abort()
+  expect(executor.withdrawn.size).toBe(1)
+  const last = askOwn(4, goesOn)
+  await expectAnswered(first, last)
+  expect((await Promise.all(given)).map(codeOf)).toEqual([Code.CANCELLED, Code.CANCELLED])
+  expect(executor.ran).toEqual([1, 4])
+  for (const { signal } of [goesOn, giveUp]) expect(getEventListeners(signal, 'abort')).toEqual([])
 })
 
 test('a call that cannot be answered in time is refused at once, with the time after which to try again', async () => {

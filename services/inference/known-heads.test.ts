@@ -58,6 +58,18 @@ describe('KnownHeads', () => {
     expect(heads.read(encode({ model: 'n' })).head).not.toBe(read.head)
   })
 
+  test('of two kinds of one length that come in turn one stays known; one that comes alone becomes known', () => {
+    const heads = new KnownHeads()
+    const [one, two] = [encode({ model: 'm' }), encode({ model: 'n' })]
+    const { envelope } = heads.read(one)
+    for (let turn = 0; turn < 20; turn++) {
+      heads.read(two)
+      expect(heads.read(one).envelope).toBe(envelope)
+    }
+    for (let miss = 0; miss < 4; miss++) heads.read(two)
+    expect(heads.read(two).envelope).toBe(heads.read(two).envelope)
+  })
+
   test('an id that is no text is refused, also where the requests before it had one', () => {
     const heads = new KnownHeads()
     const request = encode({ id: 'abc' })

@@ -12,6 +12,8 @@ const MAX_KNOWN_HEAD_BYTES = 4096
 /** Layouts that are known at a time, one for each remainder of a request's length. */
 const LAYOUTS = 64
 const MAX_LAYOUT_BYTES = 4096
+/** A layout is given up after so many requests in a row of another one: kinds that come in turn do not chase each other out. */
+const MISSES_TO_GIVE_UP = 4
 /** Longest id of a request. */
 export const MAX_ID_BYTES = 1024
 
@@ -50,20 +52,29 @@ interface Layout extends ReadRequest {
 export class KnownHeads {
   readonly #heads = new Map<string, KnownHead>()
   readonly #layouts: (Layout | undefined)[] = Array.from({ length: LAYOUTS }, () => undefined)
+  readonly #misses = new Uint8Array(LAYOUTS)
 
   /** Finds the parts of a request. Throws INVALID_ARGUMENT where it is none. */
   read(request: Buffer): ReadRequest {
-    const layout = this.#layouts[request.length % LAYOUTS]
+    const place = request.length % LAYOUTS
+    const layout = this.#layouts[place]
     if (layout !== undefined && isLaidOutAs(request, layout)) {
       checkId(request, layout.envelope)
+      this.#misses[place] = 0
       return layout
     }
     const envelope = scan(request)
     const read = { envelope, head: this.#find(envelope.head) }
-    if (request.length <= MAX_LAYOUT_BYTES && read.head.typedInput < 0) {
-      this.#layouts[request.length % LAYOUTS] = layoutOf(request, read)
-    }
+    if (request.length <= MAX_LAYOUT_BYTES && read.head.typedInput < 0) this.#remember(place, request, read)
     return read
+  }
+
+  #remember(place: number, request: Buffer, read: ReadRequest): void {
+    const misses = (this.#misses[place] ?? 0) + 1
+    this.#misses[place] = misses
+    if (this.#layouts[place] !== undefined && misses < MISSES_TO_GIVE_UP) return
+    this.#misses[place] = 0
+    this.#layouts[place] = layoutOf(request, read)
   }
 
   #find(head: string): KnownHead {

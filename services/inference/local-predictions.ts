@@ -27,10 +27,8 @@ export interface LocalRequest {
   readonly priority?: number
   /** Epoch milliseconds. */
   readonly deadlineMs?: number
-  /** Asked whether the answer is still wanted. */
-  readonly signal?: Pick<AbortSignal, 'aborted'>
-  /** Has a listener told once, if the answer is not wanted any more from now on; unset where nobody can say. */
-  readonly onCancel?: (listener: () => void) => void
+  /** Aborted when the answer is not wanted any more. */
+  readonly signal?: AbortSignal
   readonly trace?: Context
 }
 
@@ -70,6 +68,7 @@ class LocalWork implements Work {
   readonly arrivedMs = performance.now()
   readonly trace: Context | undefined
   readonly #options: LocalWorkOptions
+  #whenGivenUp: (() => void) | undefined
 
   constructor(options: LocalWorkOptions) {
     const { request, group, rows, bytes, offsets } = options
@@ -88,11 +87,15 @@ class LocalWork implements Work {
   }
 
   onCancel(listener: () => void): void {
-    this.#options.request.onCancel?.(listener)
+    this.#settle()
+    // One of its own: requests that share a signal and a batch would lose the listener with the first of them that is over.
+    this.#whenGivenUp = () => listener()
+    this.#options.request.signal?.addEventListener('abort', this.#whenGivenUp, { once: true })
   }
 
   answer(outputs: readonly OutputView[], { starts, ends, rows }: AnswerPart): void {
     const { group } = this
+    this.#settle()
     this.#options.resolve(
       outputs.map(({ dims, bytes }, index) => ({
         name: group.outputs[index] ?? '',
@@ -105,6 +108,12 @@ class LocalWork implements Work {
   }
 
   fail(failure: Failure): void {
+    this.#settle()
     this.#options.reject(failure)
+  }
+
+  /** A signal may outlive many requests: it keeps no listener of one that is over. */
+  #settle(): void {
+    if (this.#whenGivenUp !== undefined) this.#options.request.signal?.removeEventListener('abort', this.#whenGivenUp)
   }
 }

@@ -29,7 +29,7 @@ export interface Work {
   /** By `performance.now()`. */
   readonly arrivedMs: number
   readonly isCancelled: boolean
-  /** Has a listener told once, if it is cancelled from now on; unset where nobody can say. */
+  /** Has a listener told once, if it is cancelled from now on, in place of the one before; unset where nobody can say. */
   onCancel?(listener: () => void): void
   /** The trace that the request belongs to; undefined when none is kept. */
   readonly trace: Context | undefined

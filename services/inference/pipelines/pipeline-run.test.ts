@@ -118,17 +118,12 @@ test('a step that fails fails the request with its name, as the model said it, a
 
 test('a caller who goes takes the work of all steps along, and no other step begins', async () => {
   const { version, one, two } = await startGraph()
-  const signal = { aborted: false }
-  let goAway = () => {}
-  const onCancel = (listener: () => void): void => {
-    goAway = listener
-  }
-  const asked = predict(version, { inputs, signal, onCancel })
+  const caller = new AbortController()
+  const asked = predict(version, { inputs, signal: caller.signal })
   await vi.waitUntil(() => one.works.length === 1)
   const told = vi.fn()
   for (const work of [...one.works, ...two.works]) work.onCancel?.(told)
-  signal.aborted = true
-  goAway()
+  caller.abort()
   expect(told).toHaveBeenCalledTimes(2)
   expect([...one.works, ...two.works].map((work) => work.isCancelled)).toEqual([true, true])
   answer(one.works[0])

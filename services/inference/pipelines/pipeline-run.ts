@@ -49,13 +49,13 @@ export class PipelineRun {
   readonly #work: Work
   readonly #trace: Context | undefined
   readonly #begun = new Map<string, Promise<void>>()
-  readonly #whenGivenUp: (() => void)[] = []
-  #hasFailed = false
+  readonly #givenUp = new AbortController()
 
   constructor(pipeline: RunnablePipeline, work: Work, trace: Context | undefined) {
     this.#pipeline = pipeline
     this.#work = work
     this.#trace = trace
+    work.onCancel?.(() => this.#givenUp.abort())
   }
 
   /** Runs what these tensors need. Rejects with the first failure. */
@@ -63,7 +63,7 @@ export class PipelineRun {
     try {
       await Promise.all(wanted.map(({ step }) => this.#step(step)))
     } catch (error) {
-      this.#giveUp()
+      this.#givenUp.abort()
       throw error
     }
   }
@@ -94,27 +94,13 @@ export class PipelineRun {
         step.kind === 'model' ? this.#runModel(step, within) : this.#runExpressions(step),
       )
     } catch (error) {
-      this.#giveUp()
+      this.#givenUp.abort()
       throw inStep(name, error)
     }
   }
 
-  #giveUp(): void {
-    this.#hasFailed = true
-    this.#tellGivenUp()
-  }
-
-  #tellGivenUp(): void {
-    for (const tell of this.#whenGivenUp.splice(0)) tell()
-  }
-
-  /** Has a listener told when no step is wanted any more. */
-  #onGivenUp(listener: () => void): void {
-    if (this.#whenGivenUp.push(listener) === 1) this.#work.onCancel?.(() => this.#tellGivenUp())
-  }
-
   #checkWanted(): void {
-    if (this.#hasFailed || this.#work.isCancelled) throw refusal.cancelled()
+    if (this.#givenUp.signal.aborted || this.#work.isCancelled) throw refusal.cancelled()
     if (this.#work.deadlineMs <= Date.now()) throw refusal.deadline(this.#pipeline.model)
   }
 
@@ -155,18 +141,12 @@ export class PipelineRun {
     const served = models.get(step.model)
     if (served === undefined) throw new RangeError(`there is no model ${step.model}`)
     const { priority, deadlineMs } = this.#work
-    const isGivenUp = () => this.#hasFailed || this.#work.isCancelled
     const answers = await predict(served, {
       inputs,
       outputs,
       priority,
       deadlineMs,
-      signal: {
-        get aborted() {
-          return isGivenUp()
-        },
-      },
-      onCancel: (listener) => this.#onGivenUp(listener),
+      signal: this.#givenUp.signal,
       ...(trace === undefined ? {} : { trace }),
     })
     return answers.map(({ name, shape, bytes }) => {

@@ -171,12 +171,12 @@ describe('a pipeline', () => {
       await expect(predict(version, { inputs, deadlineMs: Date.now() - 1 })).rejects.toMatchObject({
         code: Code.DEADLINE_EXCEEDED,
       })
-      const signal = { aborted: false }
+      const caller = new AbortController()
       const cancelled = predict(version, {
         inputs: [floats('distance', Array(20_000).fill(1)), texts('carrier', Array(20_000).fill('AA'))],
-        signal,
+        signal: caller.signal,
       })
-      signal.aborted = true
+      caller.abort()
       await expect(cancelled).rejects.toMatchObject({ code: Code.CANCELLED })
       expect(version.counts).toMatchObject({ batches: 0, expired: 1, cancelled: 1 })
     })

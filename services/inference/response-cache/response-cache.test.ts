@@ -182,14 +182,10 @@ describe('equal requests that come while the first one runs', () => {
     const { version, ask } = setUp()
     const first = new AbortController()
     const second = new AbortController()
-    const given = ({ signal }: AbortController) => ({
-      signal,
-      onCancel: (listener: () => void) => signal.addEventListener('abort', listener),
-    })
-    const answers = [ask({ inputs: inputs([5]), ...given(first) })]
+    const answers = [ask({ inputs: inputs([5]), signal: first.signal })]
     const told = vi.fn()
     version.offered[0]?.onCancel?.(told)
-    answers.push(ask({ inputs: inputs([5]), ...given(second) }))
+    answers.push(ask({ inputs: inputs([5]), signal: second.signal }))
     const settled = Promise.allSettled(answers)
     first.abort()
     expect(version.offered[0]?.isCancelled).toBe(false)
