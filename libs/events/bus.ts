@@ -42,6 +42,8 @@ export interface SubscribeOptions {
   readonly topics: readonly string[]
   /** Names the readers that share the work and one position. */
   readonly group: string
+  /** A reader of its own, whatever others are called; nothing of it is kept when it has stopped. Default false. */
+  readonly isTemporary?: boolean
   /** Default `earliest`. */
   readonly from?: StartPosition
   /** Most records a batch has, default 500. */
@@ -88,6 +90,8 @@ export interface PublishOptions {
  * 9. A record larger than `limits.maxRecordBytes` is refused with INVALID_ARGUMENT before anything of the call is
  *    written. More than `limits.maxPendingBytes` waiting to be published is refused with RESOURCE_EXHAUSTED.
  * 10. Topics need no setting up: one is made on first use as the adapter's `topics` say, else as `defaultTopic` says.
+ * 11. A temporary subscription shares neither records nor position with any other, one of the same group's name included,
+ *    and when it has stopped nothing of it is left; only one that died leaves a position behind, which nobody reads.
  */
 export interface EventBus {
   /** Writes records; resolved means durable. */

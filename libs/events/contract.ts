@@ -235,6 +235,19 @@ export function eventBusContract(subject: () => EventBusUnderTest): void {
     expect(reader.values().toSorted(byNumber)).toEqual(numbers(0, 20))
   })
 
+  test('11: temporary readers of one name read all records each, and again when they come back', async () => {
+    const topic = unique('topic')
+    const bus = open()
+    const options = { topics: [topic], group: unique('group'), isTemporary: true }
+    await bus.publish(recordsOf(topic, 0, 20))
+    const first = await Promise.all([collect(bus, options), collect(bus, options)])
+    await Promise.all(first.map((reader) => reader.caughtUp()))
+    await Promise.all(first.map((reader) => reader.stop()))
+    const second = await collect(bus, options)
+    await second.caughtUp()
+    for (const reader of [...first, second]) expect(reader.values().toSorted(byNumber)).toEqual(numbers(0, 20))
+  })
+
   test('a stopped subscription begins no batch any more, and its handler was told by the signal', async () => {
     const topic = unique('topic')
     const bus = open()

@@ -15,6 +15,8 @@ export interface Member {
   readonly group: string
   readonly id: string
   readonly leaseMs: number
+  /** Its group is its own, and ends with it. */
+  readonly isTemporary: boolean
   readonly topics: readonly string[]
 }
 
@@ -99,6 +101,7 @@ export function createEventGroups(database: DatabaseSync, log: EventLog): EventG
   function leave(member: Member): void {
     statements.leaveMember.run(member.group, member.id)
     statements.leaveLeases.run(member.group, member.id)
+    if (member.isTemporary) statements.forgetPositions.run(member.group)
   }
 
   return { join, claim, commit, leave, positionOf }
@@ -121,5 +124,6 @@ function prepare(database: DatabaseSync) {
     dropLease: database.prepare('DELETE FROM leases WHERE group_name = ? AND partition_id = ? AND member = ?'),
     leaveMember: database.prepare('DELETE FROM members WHERE group_name = ? AND member = ?'),
     leaveLeases: database.prepare('DELETE FROM leases WHERE group_name = ? AND member = ?'),
+    forgetPositions: database.prepare('DELETE FROM positions WHERE group_name = ?'),
   } satisfies Record<string, StatementSync>
 }

@@ -31,7 +31,10 @@ export async function subscribeEmbedded(
   delivery: Delivery,
   leaseMs: number,
 ): Promise<Subscription> {
-  const member: Member = { group: options.group, id: randomUUID(), leaseMs, topics: [...options.topics] }
+  const { isTemporary = false } = options
+  const id = randomUUID()
+  const group = isTemporary ? `${options.group}.${id}` : options.group
+  const member: Member = { group, id, leaseMs, isTemporary, topics: [...options.topics] }
   const maxRecords = options.maxBatchRecords ?? limits.maxBatchRecords
   const stopped = new AbortController()
   const held = new Map<number, Held>()
@@ -128,7 +131,7 @@ export async function subscribeEmbedded(
     },
     caughtUp: async () => {
       const ends = await file.ask({ kind: 'ends', topics: options.topics })
-      while (await file.ask({ kind: 'behind', group: options.group, ends })) {
+      while (await file.ask({ kind: 'behind', group, ends })) {
         if (stopped.signal.aborted)
           throw new Failure(Code.CANCELLED, 'SUBSCRIPTION_STOPPED', 'the subscription stopped')
         await sleep(reachPollMs)

@@ -42,6 +42,25 @@ describe('the embedded bus', () => {
     expect([child.numbers, numbers(0, child.numbers.length + 1)]).toContainEqual(found)
   })
 
+  test('a temporary reader that has stopped leaves nothing in the file', async () => {
+    const path = join(directory, `${unique('temporary')}.db`)
+    const [topic, group] = [unique('topic'), unique('group')]
+    const bus = open({ path })
+    const kept = await collect(bus, { topics: [topic], group })
+    const temporary = await collect(bus, { topics: [topic], group, isTemporary: true })
+    const file = new DatabaseSync(path, { readOnly: true })
+    const groups = (table: string) =>
+      file
+        .prepare(`SELECT DISTINCT group_name FROM ${table}`)
+        .all()
+        .map((row) => row.group_name)
+    expect(groups('positions')).toHaveLength(2)
+    await Promise.all([temporary.stop(), kept.stop()])
+    expect(groups('positions')).toEqual([group])
+    for (const table of ['members', 'leases']) expect(groups(table)).toEqual([])
+    file.close()
+  })
+
   test('a reader killed with -9 is replaced: what it had not handled is handled by another', async () => {
     const path = join(directory, `${unique('killed')}.db`)
     const [topic, group] = [unique('topic'), unique('group')]

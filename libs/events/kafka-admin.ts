@@ -28,6 +28,8 @@ export interface KafkaAdmin {
   starts(topics: readonly string[], from: StartPosition, signal: AbortSignal): Promise<TopicOffset[]>
   /** The group's position in every partition where it has one. */
   positions(group: string, topics: readonly string[], signal: AbortSignal): Promise<TopicOffset[]>
+  /** Drops a group that nobody is in any more. Rejects when the signal is aborted first. */
+  forget(group: string, signal: AbortSignal): Promise<void>
   close(): Promise<void>
 }
 
@@ -109,6 +111,10 @@ export function createKafkaAdmin(
         return found
           .flatMap(({ topic, partitions }) => offsetsOf(topic, partitions, 'offset'))
           .filter(({ offset }) => offset >= 0n)
+      }),
+    forget: (group, signal) =>
+      persist('deleteGroups', signal, async (admin) => {
+        await admin.deleteGroups([group])
       }),
     close: () => atMost(disconnectTimeoutMs, disconnect()).finally(end),
   }

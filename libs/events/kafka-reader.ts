@@ -7,8 +7,10 @@
  *    its position not moved.
  * 3. It never ends by itself: whatever stops kafkajs for good is answered with a new consumer.
  * 4. A stop waits for the handler that runs, however long, and after that for the cluster no longer than `leaveLimitMs`:
- *    not for a group that is being formed, nor for a broker that is gone.
+ *    not for a group that is being formed, nor for a broker that is gone. A temporary group that could not be dropped in as
+ *    long goes with the cluster's own retention of positions.
  */
+import { randomUUID } from 'node:crypto'
 import { Code, Failure } from '@slipway/rpc'
 import { logger } from '@slipway/telemetry'
 import type { Consumer, EachBatchPayload, IHeaders, KafkaMessage } from 'kafkajs'
@@ -44,8 +46,9 @@ const log = logger('slipway.events.kafka')
  * The consumer group in Kafka. Its name has the topics in it: kafkajs deals all partitions that anybody in a group asked
  * for to all of its members, so two subscriptions of one group to different topics would lose half of each.
  */
-function kafkaGroupOf({ group, topics }: Pick<SubscribeOptions, 'group' | 'topics'>): string {
-  return `${group}.${topics.toSorted().join('+')}`
+function kafkaGroupOf({ group, topics, isTemporary }: SubscribeOptions): string {
+  const name = `${group}.${topics.toSorted().join('+')}`
+  return isTemporary ? `${name}.${randomUUID()}` : name
 }
 
 /** Joins the group and starts to read; waits for the cluster as long as it takes. */
@@ -190,6 +193,7 @@ export async function subscribeKafka(
     await handling?.catch(() => undefined)
     await atMost(leaveLimitMs, left)
     end()
+    if (options.isTemporary) await admin.forget(group, AbortSignal.timeout(leaveLimitMs)).catch(() => undefined)
   }
 
   async function leave(): Promise<void> {

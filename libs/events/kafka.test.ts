@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { eventBusContract } from './contract.ts'
+import { collect, eventBusContract } from './contract.ts'
 import { openKafkaBus } from './kafka.ts'
-import { recordOf } from './record.fixture.ts'
+import { createKafkaClient } from './kafka-client.ts'
+import { recordOf, unique } from './record.fixture.ts'
 
 const brokers = process.env.SLIPWAY_TEST_KAFKA?.split(',') ?? []
 
@@ -9,6 +10,24 @@ describe.skipIf(brokers.length === 0)('the Kafka bus keeps the promises of the p
   eventBusContract(() => ({
     open: () => openKafkaBus({ brokers, clientId: 'slipway-test', sessionTimeoutMs: 4000 }),
   }))
+
+  test('a temporary reader that has stopped leaves no group in the cluster', async () => {
+    const bus = openKafkaBus({ brokers, clientId: 'slipway-test', sessionTimeoutMs: 6000 })
+    const { kafka, end } = createKafkaClient(brokers, 'slipway-test')
+    const admin = kafka.admin()
+    await admin.connect()
+    const group = unique('group')
+    const groups = async (): Promise<string[]> =>
+      (await admin.listGroups()).groups.map(({ groupId }) => groupId).filter((name) => name.startsWith(group))
+    const [kept, temporary] = await Promise.all(
+      [false, true].map((isTemporary) => collect(bus, { topics: [unique('topic')], group, isTemporary })),
+    )
+    expect(await groups()).toHaveLength(2)
+    await Promise.all([kept?.stop(), temporary?.stop()])
+    expect(await groups()).toHaveLength(1)
+    await Promise.all([bus.close(), admin.disconnect()])
+    end()
+  })
 })
 
 describe('a Kafka bus whose cluster is away', () => {

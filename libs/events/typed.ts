@@ -36,6 +36,7 @@ export interface EventOptions {
 /** What to consume and how. */
 export interface ConsumeOptions<S extends DescMessage> {
   readonly group: string
+  readonly isTemporary?: boolean
   /** Default `earliest`. */
   readonly from?: StartPosition
   readonly maxBatchRecords?: number

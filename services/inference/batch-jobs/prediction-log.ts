@@ -83,8 +83,12 @@ export function createStageLog({ bus, version, temporary }: StageLogOptions): St
         throw error
       }
     }
-    const from = input.startTime === undefined ? 'earliest' : { timeMicros: microsFromTimestamp(input.startTime) }
-    const subscription = await consume(bus, topics.predictions, { group: `slipway-batch-log-${attempt}`, from, handle })
+    const subscription = await consume(bus, topics.predictions, {
+      group: 'slipway-inference-batch-log',
+      isTemporary: true,
+      from: input.startTime === undefined ? 'earliest' : { timeMicros: microsFromTimestamp(input.startTime) },
+      handle,
+    })
     try {
       await Promise.race([subscription.caughtUp(), failed.promise])
     } finally {

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { fromBinary } from '@bufbuild/protobuf'
 import { consume, type EventBus, topics } from '@slipway/events'
 import { ModelInferRequestSchema } from '@slipway/proto/inference/grpc_service'
@@ -21,7 +20,8 @@ export async function recordedLoad(bus: EventBus, options: RecordedLoadOptions):
   const { endpoint, maxRequests, signal } = options
   const newest: RawTensor[][] = []
   const subscription = await consume(bus, topics.requests, {
-    group: `slipway-inference-profile-${randomUUID()}`,
+    group: 'slipway-inference-profile',
+    isTemporary: true,
     handle: async (events) => {
       for (const { message } of events) {
         if (message.endpoint !== endpoint) continue
