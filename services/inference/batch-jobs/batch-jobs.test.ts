@@ -13,6 +13,7 @@ import {
   RowErrorPolicy,
 } from '@slipway/proto/slipway/inference/v1/batch_prediction_service'
 import { MissingPolicy } from '@slipway/proto/slipway/registry/v1/model'
+import { attribute, metric, recordMetrics, startTelemetry } from '@slipway/telemetry'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { query, type Replica, reached, startReplica } from './replica.fixture.ts'
 
@@ -199,6 +200,24 @@ test('rows that cannot be read are written with the reason when the job says so'
     ['5', 5, 5, null],
     [null, null, null, 'missing columns'],
   ])
+})
+
+test('rows and parts are measured by what became of them', async () => {
+  const { reader, points } = recordMetrics()
+  const telemetry = startTelemetry({ serviceName: 'test', env: {}, metricReaders: [reader] })
+  const path = file('measured.csv', 'id,a,b\n1,1,2\n2,x,2\n3,3,3\n4,4,4\n')
+  await run(pairJob([path], { options: { rowErrors: RowErrorPolicy.WRITE_ERROR, rowsPerPart: 2 } }))
+  await failed(pairJob([path]))
+  const measured = async (name: string) => {
+    const found = (await points()).filter((point) => point.name === name)
+    return Object.fromEntries(found.map(({ labels, value }) => [labels[attribute.outcome], value]))
+  }
+  // The cutting of each input is a part, too.
+  await expect
+    .poll(() => measured(metric.inferenceBatchJobPartDuration))
+    .toMatchObject({ done: { count: 4 }, failed: { count: 1 } })
+  expect(await measured(metric.inferenceBatchJobRows)).toEqual({ answered: 3, failed: 1 })
+  await telemetry.shutdown()
 })
 
 test('what does not fit is refused at creation, and nothing is written', async () => {

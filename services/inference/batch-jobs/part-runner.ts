@@ -16,6 +16,7 @@ import { InputError } from './input-error.ts'
 import type { JobLog } from './job-log.ts'
 import type { JobStore } from './job-store.ts'
 import { OutputFolder } from './output-folder.ts'
+import { observePart, observeRows, type PartOutcome } from './part-metrics.ts'
 import type { CutJob } from './prepare.ts'
 import type { Reader } from './reader.ts'
 import type { WrittenPart } from './reader-protocol.ts'
@@ -108,21 +109,27 @@ export class PartRunner {
       void this.#isVoid(due).then((isVoid) => isVoid && moved.abort(new JobMoved()))
     })
     const signal = AbortSignal.any([moved.signal, lost, this.#stopping.signal])
+    const begunMs = performance.now()
+    let outcome: PartOutcome = 'given_up'
     try {
       if (due.part === CUT_PART) await this.#cut(job, reader, signal)
       else await this.#write(job, due.part, reader, signal)
       this.#tries.delete(keyOf(due))
+      outcome = 'done'
     } catch (error) {
       if (moved.signal.aborted) return
       signal.throwIfAborted()
       if (!(error instanceof InputError) && !this.#triedOften(due)) {
+        outcome = 'retried'
         log.warn('a part of a batch job is tried again', { job: due.job, part: due.part, error })
         throw error
       }
+      outcome = 'failed'
       const message = error instanceof Error ? error.message : String(error)
       await jobs.publish(due.job, { case: 'failed', value: { message } }, signal)
     } finally {
       forget()
+      observePart(outcome, begunMs)
     }
   }
 
@@ -156,7 +163,10 @@ export class PartRunner {
     try {
       const written = await this.#predict(recipe, await planned(folder, part), temporary, reader, signal)
       signal.throwIfAborted()
-      if (await folder.commitPart(part, temporary)) return written
+      if (await folder.commitPart(part, temporary)) {
+        observeRows(written)
+        return written
+      }
       return await reader.run({ kind: 'inspect', path }, { signal })
     } finally {
       await rm(temporary, { force: true })
