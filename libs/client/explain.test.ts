@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import {
   AttributionMethod,
   Baseline,
@@ -45,6 +48,14 @@ beforeAll(async () => {
   address = (await server.start()).address
 })
 afterAll(() => server.drain({ graceMs: 100 }))
+
+const directory = mkdtempSync(join(tmpdir(), 'slipway-explain-'))
+afterAll(() => rmSync(directory, { recursive: true }))
+const file = (name: string, content: object): string => {
+  const path = join(directory, name)
+  writeFileSync(path, JSON.stringify(content))
+  return path
+}
 
 const slipway = (...words: string[]) => runWords(words, { env: { SLIPWAY_INFERENCE_ADDRESS: address } })
 
@@ -115,8 +126,39 @@ test('groups, budget and rows reach the service, and --json shows its answer', a
   })
 })
 
+test('rows and background can be tensors in files, as over HTTP', async () => {
+  const tensors = file('rows.json', {
+    inputs: [
+      { name: 'distance', datatype: 'FP32', shape: [2], data: [733, 12.5] },
+      { name: 'x', datatype: 'INT64', shape: [2, 2], data: [1, 2, 3, 4] },
+    ],
+  })
+  const compared = file('background.json', {
+    inputs: [{ name: 'distance', datatype: 'FP32', shape: [1], data: [100] }],
+  })
+  const { code, out } = await slipway('explain', 'flights', '--tensors', tensors, '--background', compared)
+  expect(code).toBe(0)
+  expect(out).toMatch(/^distance +733 +\+0\.375/m)
+  const { rows, background } = asked.at(-1) ?? {}
+  expect(rows).toMatchObject({
+    case: 'tensors',
+    value: {
+      inputs: [
+        { name: 'distance', datatype: 'FP32', shape: [2n] },
+        { name: 'x', shape: [2n, 2n] },
+      ],
+    },
+  })
+  const [distances] = rows?.case === 'tensors' ? rows.value.rawInputContents : []
+  expect(Buffer.from(distances ?? []).readFloatLE(4)).toBe(12.5)
+  expect(background).toMatchObject({ inputs: [{ name: 'distance', shape: [1n] }] })
+})
+
 test.each([
   [['explain', 'flights'], 'needs --row'],
+  [['explain', 'flights', '--tensors', 'rows.json', '--row', 'a=1'], 'are all rows'],
+  [['explain', 'flights', '--tensors', 'none.json'], 'none.json cannot be read'],
+  [['explain', 'flights', '--row', 'a=1', '--background', 'none.json'], 'none.json cannot be read'],
   [['explain', 'flights@champion', '--row', 'a=1'], 'must be a model'],
   [['explain', 'flights/3', '--version', '2', '--row', 'a=1'], 'names a version already'],
   [['explain', 'flights', '--version', 'two', '--row', 'a=1'], 'must be a number'],

@@ -3,7 +3,11 @@
  * before callers get it, and refuses one that answers otherwise.
  */
 import { create, toBinary } from '@bufbuild/protobuf'
-import { ModelInferRequestSchema, ModelInferResponseSchema } from '@slipway/proto/inference/grpc_service'
+import {
+  type ModelInferRequest,
+  ModelInferRequestSchema,
+  ModelInferResponseSchema,
+} from '@slipway/proto/inference/grpc_service'
 
 /** Where the two messages lie among a version's files. */
 export const exampleFile = { request: 'example/request.binpb', response: 'example/response.binpb' } as const
@@ -47,11 +51,8 @@ const writers: Readonly<Record<string, Writer>> = {
 
 /** The files of an example, by path. Throws a RangeError that names the tensor whose values do not fit its datatype or shape. */
 export function exampleFiles({ inputs, outputs, tolerance = {} }: Example): Record<string, Uint8Array> {
-  const request = create(ModelInferRequestSchema, {
-    inputs: inputs.map(declared),
-    rawInputContents: inputs.map(packed),
-  })
-  const files: Record<string, Uint8Array> = { [exampleFile.request]: toBinary(ModelInferRequestSchema, request) }
+  const request = toBinary(ModelInferRequestSchema, inputsOf(inputs))
+  const files: Record<string, Uint8Array> = { [exampleFile.request]: request }
   if (outputs === undefined) return files
   const stated = Object.entries({
     relative_tolerance: tolerance.relative,
@@ -65,6 +66,11 @@ export function exampleFiles({ inputs, outputs, tolerance = {} }: Example): Reco
     parameters: Object.fromEntries(stated),
   })
   return { ...files, [exampleFile.response]: toBinary(ModelInferResponseSchema, response) }
+}
+
+/** A request with these inputs. Throws a RangeError as `exampleFiles` does. */
+export function inputsOf(tensors: readonly ExampleTensor[]): ModelInferRequest {
+  return create(ModelInferRequestSchema, { inputs: tensors.map(declared), rawInputContents: tensors.map(packed) })
 }
 
 function declared({ name, datatype, shape }: ExampleTensor) {

@@ -7,11 +7,11 @@ import {
   type Explanation,
 } from '@slipway/proto/slipway/inference/v1/explain_service'
 import { UsageError } from '../command.ts'
-import { fromValue } from '../feature-value.ts'
 import { type Command, type Invocation, showMessage } from '../invocation.ts'
 import { NameError, shortName } from '../resource-name.ts'
 import { bar, countText, fields, numberText, styled, type Terminal, table } from '../terminal.ts'
-import { readValues } from './value-words.ts'
+import { rowsFrom } from './explain-rows.ts'
+import { readInputs } from './tensor-file.ts'
 
 const barWidth = 24
 
@@ -24,6 +24,8 @@ export const explainCommands: readonly Command[] = [
     options: {
       row: { value: 'NAME=VALUE,…', doc: 'the feature values of one row, such as distance=733,origin=ATL', many: true },
       feature: { value: 'NAME=VALUE', doc: 'a feature value of the only row; for texts with a comma', many: true },
+      tensors: { value: 'FILE', doc: 'rows as tensors instead, in JSON as over HTTP: {"inputs": […]}' },
+      background: { value: 'FILE', doc: 'rows to compare with, as tensors, instead of those that the version has' },
       version: { value: 'NUMBER', doc: 'the version; default the one that answers' },
       output: { value: 'NAME', doc: 'the output that is explained; default the first' },
       group: { value: 'NAME=FEATURE,…', doc: 'features that are explained as one', many: true },
@@ -39,13 +41,15 @@ export const explainCommands: readonly Command[] = [
 async function explain(invocation: Invocation): Promise<void> {
   const { slipway, words, signal } = invocation
   const { model, version } = modelOf(words.text('model'), words.optional('version'))
-  const rows = rowsOf(words.many('row'), words.many('feature'))
+  const { rows, shown } = await rowsFrom(words)
+  const background = words.optional('background')
   const target = words.optional('target-error')
   const answer = await slipway.explanations.explain(
     {
       model,
       version,
-      rows: { case: 'features', value: { rows: rows.map((values) => ({ values })) } },
+      rows,
+      ...(background === undefined ? {} : { background: (await readInputs(background)).request }),
       output: words.optional('output') ?? '',
       options: {
         maxEvaluations: BigInt(wholeNumber('max-evaluations', words.optional('max-evaluations'))),
@@ -57,8 +61,7 @@ async function explain(invocation: Invocation): Promise<void> {
     },
     { signal },
   )
-  const given = rows.map((values) => new Map(Object.entries(values).map(([name, value]) => [name, valueText(value)])))
-  showMessage(invocation, ExplainResponseSchema, answer, () => drawExplanations(invocation.terminal, answer, given))
+  showMessage(invocation, ExplainResponseSchema, answer, () => drawExplanations(invocation.terminal, answer, shown))
 }
 
 /** A model's name is that of the inference server, which need not be one of the registry: `slipway serve` takes any. */
@@ -72,15 +75,6 @@ function modelOf(text: string, version: string | undefined): { model: string; ve
   if (version !== undefined && !/^[1-9]\d*$/.test(version))
     throw new UsageError(`--version ${version}: must be a number such as 3`)
   return { model, version: named ?? version ?? '' }
-}
-
-function rowsOf(rows: readonly string[], features: readonly string[]) {
-  if (features.length > 0 && rows.length > 1)
-    throw new UsageError('--feature belongs to one row, and there are several --row')
-  const words = rows.map((row) => row.split(',').filter((word) => word !== ''))
-  if (features.length > 0) words.splice(0, words.length, [...words.flat(), ...features])
-  if (words.length === 0) throw new UsageError('"slipway explain" needs --row NAME=VALUE,… or --feature NAME=VALUE')
-  return words.map((row) => readValues(features.length > 0 ? 'feature' : 'row', row))
 }
 
 function groupOf(word: string): { name: string; features: string[] } {
@@ -99,11 +93,6 @@ function positiveNumber(option: string, text: string): number {
   const value = Number(text)
   if (text.trim() !== '' && Number.isFinite(value) && value >= 0) return value
   throw new UsageError(`--${option} ${text}: must be a number, not negative`)
-}
-
-function valueText(value: ReturnType<typeof readValues>[string]): string {
-  const plain = fromValue({ kind: value.kind ?? { case: undefined } } as never)
-  return typeof plain === 'number' ? numberText(plain) : String(plain ?? 'missing')
 }
 
 const baselines: Readonly<Record<Baseline, string>> = {

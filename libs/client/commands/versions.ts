@@ -30,8 +30,8 @@ import {
   type Terminal,
   table,
 } from '../terminal.ts'
-import { readExample } from './example-file.ts'
 import { readJson } from './json-file.ts'
+import { readExample } from './tensor-file.ts'
 
 const version = { name: 'version', doc: 'flights/3, flights@champion, or a digest' }
 const numbered = { name: 'version', doc: 'the version, such as flights/3' }

@@ -1,6 +1,7 @@
-/** Reads an example from JSON as the Open Inference Protocol writes requests and answers over HTTP. */
+/** Reads tensors from JSON as the Open Inference Protocol writes requests and answers over HTTP. */
 import { readFile } from 'node:fs/promises'
-import { type ExampleTensor, exampleFiles } from '@slipway/models'
+import { type ExampleTensor, exampleFiles, inputsOf } from '@slipway/models'
+import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
 import { UsageError } from '../command.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -18,6 +19,18 @@ export async function readExample(request: string, answer: string | undefined): 
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
     throw new UsageError(`${answer === undefined ? request : `${request} or ${answer}`}: ${error.message}`)
+  }
+}
+
+/** The inputs of a request: their values, and as they are sent. UsageError when the file is not what it should be. */
+export async function readInputs(path: string): Promise<{ tensors: ExampleTensor[]; request: ModelInferRequest }> {
+  const { inputs } = await readFields(path)
+  try {
+    const tensors = tensorsOf(inputs, 'inputs')
+    return { tensors, request: inputsOf(tensors) }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    throw new UsageError(`${path}: ${error.message}`)
   }
 }
 

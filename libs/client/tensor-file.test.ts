@@ -6,7 +6,7 @@ import { exampleFile } from '@slipway/models'
 import { ModelInferRequestSchema, ModelInferResponseSchema } from '@slipway/proto/inference/grpc_service'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { UsageError } from './command.ts'
-import { readExample } from './commands/example-file.ts'
+import { readExample, readInputs } from './commands/tensor-file.ts'
 
 let directory: string
 beforeEach(async () => {
@@ -56,8 +56,11 @@ test.each<[string, unknown, RegExp]>([
   ['too few values', input({ data: [1] }), /x has 1 values, its shape wants 4/],
   ['an object among the values', input({ data: [1, 2, 3, {}] }), /inputs\[0\].data holds what is no value/],
 ])('%s is told with the file', async (_, content, message) => {
-  const reading = readExample(await file('request.json', content), undefined)
-  await expect(reading).rejects.toThrow(UsageError)
-  await expect(reading).rejects.toThrow(message)
-  await expect(reading).rejects.toThrow('request.json')
+  const path = await file('request.json', content)
+  for (const read of [() => readExample(path, undefined), () => readInputs(path)]) {
+    const reading = read()
+    await expect(reading).rejects.toThrow(UsageError)
+    await expect(reading).rejects.toThrow(message)
+    await expect(reading).rejects.toThrow('request.json')
+  }
 })
