@@ -1,17 +1,14 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect, type Slipway } from '@slipway/client'
+import type { Slipway } from '@slipway/client'
 import { consume, openEmbeddedBus, topics } from '@slipway/events'
 import { drawBackground, registerVersion } from '@slipway/models'
 import { mlpModel, randomLayers } from '@slipway/onnx'
 import type { PredictionLogged } from '@slipway/proto/slipway/events/v1/prediction'
 import { AttributionMethod, Baseline } from '@slipway/proto/slipway/inference/v1/explain_service'
 import type { ModelVersion } from '@slipway/proto/slipway/registry/v1/model'
-import { startInProcess } from '@slipway/standalone/in-process'
 import { expect, test } from 'vitest'
 import { deployModel, endpoint, predictOnce } from './deployed-model.fixture.ts'
-import { freePortBase } from './ports.fixture.ts'
+import { withSystem } from './in-process.fixture.ts'
 
 /** The same model again, with rows to explain predictions with. */
 async function registerWithBackground(
@@ -33,25 +30,8 @@ async function registerWithBackground(
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0)
 
 test('a logged prediction says how much each feature moved it, and the numbers add up; asked again, it is the same', async () => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'slipway-explain-'))
-  const system = await startInProcess({
-    dataDir,
-    portBase: await freePortBase(),
-    kafka: undefined,
-    environment: {},
-    notice: () => {},
-  })
-  const slipway = connect({
-    addresses: {
-      registry: system.addresses.registry,
-      featureStore: system.addresses['feature-store'],
-      inference: system.addresses.inference,
-      trafficRouter: system.addresses['traffic-router'],
-      driftMonitor: system.addresses['drift-monitor'],
-    },
-  })
-  const bus = openEmbeddedBus({ path: join(dataDir, 'events.db') })
-  try {
+  await withSystem(async ({ slipway, dataDir }) => {
+    const bus = openEmbeddedBus({ path: join(dataDir, 'events.db') })
     const version = await deployModel(slipway)
     await slipway.routing.updateEndpoint({
       endpoint: { name: endpoint, explainSamplingRate: 1 },
@@ -67,6 +47,7 @@ test('a logged prediction says how much each feature moved it, and the numbers a
     })
     await expect.poll(() => logged !== undefined, { timeout: 30_000 }).toBe(true)
     await subscription.stop()
+    await bus.close()
     expect(logged?.attributions.length).toBe(2)
     expect(logged?.explainSamplingRate).toBe(1)
     const explained = sum(logged?.attributions ?? []) + (logged?.attributionBaseValue ?? 0)
@@ -102,10 +83,5 @@ test('a logged prediction says how much each feature moved it, and the numbers a
 
     const report = async () => (await slipway.drift.getReport({ name: 'monitors/credit' })).predictions
     await expect.poll(report, { timeout: 30_000 }).toBeGreaterThanOrEqual(1n)
-  } finally {
-    await bus.close()
-    slipway.close()
-    await system.stop()
-    await rm(dataDir, { recursive: true, force: true })
-  }
+  })
 }, 90_000)

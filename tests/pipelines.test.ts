@@ -1,14 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { create, toBinary } from '@bufbuild/protobuf'
-import { connect, runGate, type Slipway } from '@slipway/client'
+import { runGate, type Slipway } from '@slipway/client'
 import { bytesSource, registerVersion, uploadFile } from '@slipway/models'
 import { mlpModel, randomLayers } from '@slipway/onnx'
 import { FeatureSource, FeatureType, GoldenSetSchema } from '@slipway/proto/slipway/registry/v1/model'
-import { startInProcess } from '@slipway/standalone/in-process'
 import { expect, test } from 'vitest'
-import { freePortBase } from './ports.fixture.ts'
+import { withSystem } from './in-process.fixture.ts'
 
 const model = 'models/delay'
 const endpoint = 'endpoints/delay'
@@ -58,19 +54,7 @@ async function register({ registry }: Slipway) {
 }
 
 test('a pipeline passes the gate, is deployed by its alias, and answers callers who know only its features', async () => {
-  const dataDir = await mkdtemp(join(tmpdir(), 'slipway-pipelines-'))
-  const portBase = await freePortBase()
-  const system = await startInProcess({ dataDir, portBase, kafka: undefined, environment: {}, notice: () => {} })
-  const slipway = connect({
-    addresses: {
-      registry: system.addresses.registry,
-      featureStore: system.addresses['feature-store'],
-      inference: system.addresses.inference,
-      trafficRouter: system.addresses['traffic-router'],
-      driftMonitor: system.addresses['drift-monitor'],
-    },
-  })
-  try {
+  await withSystem(async ({ slipway }) => {
     const version = await register(slipway)
     const report = await runGate(slipway.registry, version.name)
     expect(report).toMatchObject({ passed: true, rows: 4n, candidateDigest: version.digest })
@@ -96,9 +80,5 @@ test('a pipeline passes the gate, is deployed by its alias, and answers callers 
       reason: 'EXPRESSION_FAILED',
       message: expect.stringContaining("step 'prepare' failed"),
     })
-  } finally {
-    slipway.close()
-    await system.stop()
-    await rm(dataDir, { recursive: true, force: true })
-  }
+  })
 })
