@@ -13,5 +13,6 @@ export const benchmarks: Readonly<Record<string, () => Promise<Benchmark>>> = {
   'event-loop-lag': async () => (await import('./event-loop-lag.ts')).eventLoopLagBenchmark,
   'hot-swap': async () => (await import('./hot-swap.ts')).hotSwapBenchmark,
   pipeline: async () => (await import('./pipeline.ts')).pipelineBenchmark,
+  explain: async () => (await import('./explain.ts')).explainBenchmark,
   fuzz: async () => (await import('./fuzz.ts')).fuzzBenchmark,
 }

@@ -37,7 +37,7 @@ export function readExplainSettings(read: SettingsReader): ExplainSettings {
     }),
     explainBatchesInFlight: read.integer('SLIPWAY_INFERENCE_EXPLAIN_BATCHES_IN_FLIGHT', {
       doc: 'batches of one Explain request under way at once',
-      default: 2,
+      default: 4,
       min: 1,
       max: 64,
     }),
