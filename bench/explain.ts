@@ -115,9 +115,9 @@ async function explainFor(
   return (evaluations * 1000) / (performance.now() - begunMs)
 }
 
-function tensors(rows: number, valueOf: (column: number, row: number) => number) {
+function tensors(rows: number, cell: (column: number, row: number) => number) {
   const values = Float32Array.from({ length: rows * FEATURES }, (_, index) =>
-    valueOf(index % FEATURES, Math.floor(index / FEATURES)),
+    cell(index % FEATURES, Math.floor(index / FEATURES)),
   )
   return create(ModelInferRequestSchema, {
     inputs: [{ name: 'features', datatype: 'FP32', shape: [BigInt(rows), BigInt(FEATURES)] }],

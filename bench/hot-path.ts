@@ -1,8 +1,9 @@
 /**
  * What a prediction costs on each part of its way, against a grpc-js server that only echoes: one run, one machine, every
  * server and the load in processes of their own, the servers on one core and the load on another where the system can say so.
- * All lines are measured in turn, several rounds of it, so that a machine that others use too disturbs them alike; what is
- * reported is the median of the rounds. A round before them warms everything up and is not counted.
+ * All lines are measured in turn, several rounds of it, so that a machine that others use too disturbs them alike; the echo
+ * and what is set against it take turns within each round as well. What is reported are medians. A round before them warms everything
+ * up and is not counted.
  */
 import { pinServers } from './cores.ts'
 import { type Measurement, measure, type Pace, type Row } from './measure.ts'
@@ -15,8 +16,10 @@ const STREAM = '/inference.GRPCInferenceService/ModelStreamInfer'
 const PREDICT = '/slipway.routing.v1.PredictionService/Predict'
 const ECHO = 'grpc-js echo'
 const UNARY_LINE = 'inference, unary'
+/** Turns that the echo and unary inference take in each round; a machine that others use changes its speed within seconds. */
+const TURNS = 4
 
-/** One line of the report, with its ratios to the echo with as many callers (64 where there is none), each of the same round. */
+/** One line of the report, with its ratios to the echo with as many callers (64 where there is none), each of the same turn or round. */
 export interface ReportRow extends Row {
   readonly cpuRatio: number
   readonly speedRatio: number
@@ -48,54 +51,63 @@ export async function hotPath({ rounds, onLine, ...pace }: HotPathOptions): Prom
   const { inference, router, featureStore } = system
   pinServers(echo, loop, ...[inference, router, featureStore].map((server) => server.process))
   try {
-    const lines = [...echoLines(echo, echoAddress), ...inferenceLines(system), ...routerLines(system)].map(
-      (line): Measurement => ({ ...line, isPinned: true }),
+    const turns = pinned(
+      [64, 1].flatMap((callers) => [echoLine(echo, echoAddress, callers), unaryLine(system, callers)]),
     )
-    const measured: ReportRow[][] = []
-    for (const line of lines) {
-      onLine(`${line.name}, ${line.callers} callers`, 0)
-      await measure(line, { warmUpMs: pace.measureMs, measureMs: 100 })
-    }
-    for (let round = 1; round <= rounds; round++) {
+    const others = pinned([...streamLines(system), ...routerLines(system)])
+    const measureAll = async (lines: readonly Measurement[], round: number, each: Pace): Promise<Row[]> => {
       const rows: Row[] = []
       for (const line of lines) {
         onLine(`${line.name}, ${line.callers} callers`, round)
-        rows.push(await measure(line, pace))
+        rows.push(await measure(line, each))
       }
+      return rows
+    }
+    await measureAll([...turns, ...others], 0, { warmUpMs: pace.measureMs, measureMs: 100 })
+    const measured: ReportRow[] = []
+    for (let round = 1; round <= rounds; round++) {
+      const compared: ReportRow[] = []
+      for (let turn = 0; turn < TURNS; turn++) {
+        const rows = await measureAll(turns, round, { ...pace, measureMs: pace.measureMs / TURNS })
+        compared.push(...rows.map((row) => withRatios(row, rows)))
+      }
+      const base = medians(compared)
+      const rows = await measureAll(others, round, pace)
       for (const size of [1, 32]) {
         onLine(`in-process loop of ${size}`, round)
         rows.push(await runLoop(loop, size, pace.measureMs / 2))
       }
-      measured.push(rows.map((row) => withRatios(row, rows)))
+      measured.push(...compared, ...rows.map((row) => withRatios(row, base)))
     }
-    return {
-      rounds,
-      rows: (measured[0] ?? []).map((_, index) => median(measured.flatMap((rows) => rows[index] ?? []))),
-    }
+    return { rounds, rows: medians(measured) }
   } finally {
     await Promise.all([echo.stop(), loop.stop(), system.stop()])
   }
 }
 
-function echoLines(echo: BenchProcess, address: string): Measurement[] {
-  const path = '/slipway.bench.Echo/Echo'
-  const common = { name: ECHO, address, path, kind: 'unary' as const, request: benchRequest(MODEL), servers: { echo } }
-  return [
-    { ...common, callers: 64, connections: 8 },
-    { ...common, callers: 1, connections: 1 },
-  ]
+function pinned(lines: readonly Measurement[]): Measurement[] {
+  return lines.map((line) => ({ ...line, isPinned: true }))
 }
 
-function inferenceLines({ inference }: BenchSystem): Measurement[] {
+function echoLine(echo: BenchProcess, address: string, callers: number): Measurement {
+  const path = '/slipway.bench.Echo/Echo'
+  return { name: ECHO, address, path, request: benchRequest(MODEL), servers: { echo }, ...unaryLoad(callers) }
+}
+
+function unaryLine({ inference: { address, process } }: BenchSystem, callers: number): Measurement {
+  const servers = { inference: process }
+  return { name: UNARY_LINE, address, path: UNARY, request: benchRequest(MODEL), servers, ...unaryLoad(callers) }
+}
+
+function unaryLoad(callers: number) {
+  return { kind: 'unary' as const, callers, connections: Math.min(callers, 8) }
+}
+
+function streamLines({ inference }: BenchSystem): Measurement[] {
   const common = { address: inference.address, request: benchRequest(MODEL), servers: { inference: inference.process } }
-  const unary = { ...common, name: UNARY_LINE, path: UNARY, kind: 'unary' as const }
   const stream = { ...common, name: 'inference, stream', path: STREAM, kind: 'stream' as const, connections: 1 }
   const framed = { ...stream, name: 'inference, stream, a frame a message', kind: 'framed-stream' as const }
-  return [
-    { ...unary, callers: 64, connections: 8 },
-    { ...unary, callers: 1, connections: 1 },
-    ...[8, 32, 128].flatMap((callers) => [stream, framed].map((line) => ({ ...line, callers }))),
-  ]
+  return [8, 32, 128].flatMap((callers) => [stream, framed].map((line) => ({ ...line, callers })))
 }
 
 function routerLines({ router, inference, featureStore }: BenchSystem): Measurement[] {
@@ -144,7 +156,13 @@ function withRatios(row: Row, rows: readonly Row[]): ReportRow {
   }
 }
 
-/** The middle of each figure over the rounds; failures are added up. */
+/** One row for each line, in the order in which the lines came first. */
+function medians(rows: readonly ReportRow[]): ReportRow[] {
+  const lines = Map.groupBy(rows, ({ name, callers }) => `${name}, ${callers}`)
+  return [...lines.values()].map(median)
+}
+
+/** The middle of each figure; failures are added up. */
 function median(rows: readonly ReportRow[]): ReportRow {
   const [first] = rows
   if (first === undefined) throw new Error('nothing was measured')
