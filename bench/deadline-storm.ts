@@ -1,11 +1,13 @@
 /**
  * 20,000 calls a second whose deadlines pass before they can be answered. The server has to come out of it as it went in:
- * alive, with the memory that it had, and at full speed within a second.
+ * alive, with the memory that it had, and at full speed within a second: that of another server of the same kind that the storm has
+ * passed by, the two measured in turn, because a machine that others use changes its own speed within seconds.
  */
 import { atLeast, atMost, type Benchmark, informs } from './benchmark.ts'
-import { measureClosed } from './closed-load.ts'
+import { detailsOf, failures, measureClosed, medianRatio } from './closed-load.ts'
 import { calibrate } from './cost.ts'
 import { startInference } from './inference-servers.ts'
+import type { Row } from './measure.ts'
 import { benchRequest } from './model.ts'
 import { countsOf, measureOpen } from './open-measure.ts'
 import type { Memory } from './processes.ts'
@@ -17,7 +19,9 @@ const RECOVERY_MS = 1000
 /** Before the storm that counts, a short one: what a server takes once is not what it loses. */
 const FIRST_STORM_MS = 10_000
 const ALLOWED_GROWTH = 1.1
-/** Full speed is what it was before, but for what a machine's speed varies by. */
+/** Turns of a second that the two servers take after the storm, the first a second after it. */
+const TURNS = 5
+/** Full speed is that of the other server, but for what a machine's speed varies by. */
 const FULL = 0.9
 
 /** See the top of this file. */
@@ -29,22 +33,29 @@ export const deadlineStormBenchmark: Benchmark = {
     const callsPerSecond = Number(parameters.rate ?? CALLS_PER_SECOND)
     progress('making a model of 5 ms a row')
     const { model } = await calibrate({ perRunMs: 0, perRowMs: 5 })
-    const { servers, stop } = await startInference(MODEL, model, { server: { SLIPWAY_INFERENCE_EXECUTORS: '1' } })
-    const { server } = servers
+    const settings = { SLIPWAY_INFERENCE_EXECUTORS: '1' }
+    const { servers, stop } = await startInference(MODEL, model, { server: settings, spared: settings })
+    const { server, spared } = servers
     const storm = { address: server.address, request: benchRequest(MODEL), callsPerSecond, deadlineMs: DEADLINE_MS }
-    const calm = { model: MODEL, callers: 4, rows: 1, warmUpMs: 0, measureMs: 3000 }
+    const calm = { model: MODEL, callers: 4, rows: 1, warmUpMs: 100, measureMs: 1000 }
     try {
       progress('before the storm')
       await measureOpen({ ...storm, seed, warmUpMs: 0, measureMs: FIRST_STORM_MS })
-      const before = await measureClosed('before', server, { ...calm, warmUpMs: RECOVERY_MS })
+      for (const each of [server, spared]) await measureClosed('before', each, { ...calm, warmUpMs: RECOVERY_MS })
       const memoryBefore = await server.process.ask<Memory>('memory')
       progress(`a storm of ${seconds} s`)
       const result = await measureOpen({ ...storm, seed: seed + 1, warmUpMs: 0, measureMs: seconds * 1000 })
       progress('after the storm')
-      const after = await measureClosed('after', server, { ...calm, warmUpMs: RECOVERY_MS })
+      const after: Row[][] = []
+      for (let turn = 0; turn < TURNS; turn++) {
+        const warmUpMs = turn === 0 ? RECOVERY_MS : calm.warmUpMs
+        const stormed = await measureClosed('after the storm', server, { ...calm, warmUpMs })
+        after.push([stormed, await measureClosed('spared', spared, calm)])
+      }
       const memoryAfter = await server.process.ask<Memory>('memory')
       const counts = await countsOf(server.address)
       const late = Number(counts.executedAfterDeadline)
+      const speeds = after.map(([one, other]) => [speedOf(one), speedOf(other)] as const)
       const growth = (pick: (memory: Memory) => number): number => pick(memoryAfter) / pick(memoryBefore)
       return {
         rows: [
@@ -65,14 +76,19 @@ export const deadlineStormBenchmark: Benchmark = {
             ALLOWED_GROWTH,
             '×',
           ),
-          atLeast('speed one second after, of before', after.callsPerSecond / before.callsPerSecond, FULL, '×'),
+          atLeast('speed from one second after it on, of the spared server', medianRatio(speeds), FULL, '×'),
           { ...informs('runs that began after a deadline', late, ''), target: '0', holds: late === 0 },
-          { ...informs('failed calls after it', after.failed, ''), target: '0', holds: after.failed === 0 },
+          failures(after),
         ],
-        data: { result, before, after, memoryBefore, memoryAfter },
+        details: detailsOf(after),
+        data: { result, after, memoryBefore, memoryAfter },
       }
     } finally {
       await stop()
     }
   },
+}
+
+function speedOf(row: Row | undefined): number {
+  return row?.callsPerSecond ?? Number.NaN
 }
