@@ -31,9 +31,10 @@ export const deadlineStormBenchmark: Benchmark = {
   defaults: { seconds: 30, rounds: 1 },
   async run({ seconds, seed, parameters }, progress) {
     const callsPerSecond = Number(parameters.rate ?? CALLS_PER_SECOND)
-    progress('making a model of 5 ms a row')
-    const { model } = await calibrate({ perRunMs: 0, perRowMs: 5 })
-    const settings = { SLIPWAY_INFERENCE_EXECUTORS: '1' }
+    progress('making a model of 5 ms a run')
+    const { model, cost } = await calibrate({ perRunMs: 5, perRowMs: 0.005 })
+    // A hundredth of the calls is what it can answer: batches would answer all of them.
+    const settings = { SLIPWAY_INFERENCE_EXECUTORS: '1', SLIPWAY_INFERENCE_MAX_BATCH_ROWS: '1' }
     const { servers, stop } = await startInference(MODEL, model, { server: settings, spared: settings })
     const { server, spared } = servers
     const storm = { address: server.address, request: benchRequest(MODEL), callsPerSecond, deadlineMs: DEADLINE_MS }
@@ -59,6 +60,7 @@ export const deadlineStormBenchmark: Benchmark = {
       const growth = (pick: (memory: Memory) => number): number => pick(memoryAfter) / pick(memoryBefore)
       return {
         rows: [
+          informs('a run', cost.perRunMs + cost.perRowMs, 'ms'),
           informs('calls of the storm', result.calls, ''),
           informs('calls a second', result.calls / result.seconds, 'calls/s'),
           informs('answered in time', result.good, ''),
