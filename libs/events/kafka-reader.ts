@@ -7,8 +7,8 @@
  *    its position not moved.
  * 3. It never ends by itself: whatever stops kafkajs for good is answered with a new consumer.
  * 4. A stop waits for the handler that runs, however long, and after that for the cluster no longer than `leaveLimitMs`:
- *    not for a group that is being formed, nor for a broker that is gone. A temporary group that could not be dropped in as
- *    long goes with the cluster's own retention of positions.
+ *    not for a group that is being formed, nor for a broker that is gone. To drop a temporary group it
+ *    takes as long again at most; one that could not be dropped goes with the cluster's own retention of positions.
  */
 import { randomUUID } from 'node:crypto'
 import { Code, Failure } from '@slipway/rpc'
@@ -62,6 +62,7 @@ export async function subscribeKafka(
   const stopping = new AbortController()
   const signal = AbortSignal.any([stopping.signal, closed])
   const joined = Promise.withResolvers<void>()
+  let hasJoined = false
   let consumer: Consumer | undefined
   let latestAssigned: readonly object[] = []
   let starting: Promise<void> | undefined
@@ -137,6 +138,7 @@ export async function subscribeKafka(
         if (unfixed.length > 0) await of.commitOffsets(unfixed.map((one) => ({ ...one, offset: String(one.offset) })))
         if (latestAssigned !== assigned) return
         of.resume(assigned)
+        hasJoined = true
         return joined.resolve()
       } catch (error) {
         log.warn('start of the group not fixed, trying again', { group, failures, error })
@@ -193,7 +195,8 @@ export async function subscribeKafka(
     await handling?.catch(() => undefined)
     await atMost(leaveLimitMs, left)
     end()
-    if (options.isTemporary) await admin.forget(group, AbortSignal.timeout(leaveLimitMs)).catch(() => undefined)
+    if (options.isTemporary && hasJoined)
+      await admin.forget(group, AbortSignal.timeout(leaveLimitMs)).catch(() => undefined)
   }
 
   async function leave(): Promise<void> {

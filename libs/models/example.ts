@@ -51,7 +51,7 @@ const writers: Readonly<Record<string, Writer>> = {
 
 /** The files of an example, by path. Throws a RangeError that names the tensor whose values do not fit its datatype or shape. */
 export function exampleFiles({ inputs, outputs, tolerance = {} }: Example): Record<string, Uint8Array> {
-  const request = toBinary(ModelInferRequestSchema, inputsOf(inputs))
+  const request = toBinary(ModelInferRequestSchema, inferRequest(inputs))
   const files: Record<string, Uint8Array> = { [exampleFile.request]: request }
   if (outputs === undefined) return files
   const stated = Object.entries({
@@ -69,7 +69,7 @@ export function exampleFiles({ inputs, outputs, tolerance = {} }: Example): Reco
 }
 
 /** A request with these inputs. Throws a RangeError as `exampleFiles` does. */
-export function inputsOf(tensors: readonly ExampleTensor[]): ModelInferRequest {
+export function inferRequest(tensors: readonly ExampleTensor[]): ModelInferRequest {
   return create(ModelInferRequestSchema, { inputs: tensors.map(declared), rawInputContents: tensors.map(packed) })
 }
 

@@ -1,6 +1,6 @@
 /** What a model version is, the same for everybody who makes, stores, tests or serves one. */
 export { BACKGROUND_FILE, type BackgroundSource, drawBackground } from './background.ts'
-export { type Example, type ExampleTensor, exampleFile, exampleFiles, inputsOf } from './example.ts'
+export { type Example, type ExampleTensor, exampleFile, exampleFiles, inferRequest } from './example.ts'
 export { type BoundColumn, type FeatureTensor, FeatureValueError, featureTensors } from './feature-tensors.ts'
 export {
   bytesSource,

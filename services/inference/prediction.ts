@@ -149,6 +149,7 @@ export class StreamPrediction extends Prediction {
   }
 
   onCancel(listener: () => void): void {
+    this.#settle()
     this.#listener = listener
     this.#stream.closing.add(listener)
   }

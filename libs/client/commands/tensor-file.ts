@@ -1,6 +1,6 @@
 /** Reads tensors from JSON as the Open Inference Protocol writes requests and answers over HTTP. */
 import { readFile } from 'node:fs/promises'
-import { type ExampleTensor, exampleFiles, inputsOf } from '@slipway/models'
+import { type ExampleTensor, exampleFiles, inferRequest } from '@slipway/models'
 import type { ModelInferRequest } from '@slipway/proto/inference/grpc_service'
 import { UsageError } from '../command.ts'
 
@@ -27,7 +27,7 @@ export async function readInputs(path: string): Promise<{ tensors: ExampleTensor
   const { inputs } = await readFields(path)
   try {
     const tensors = tensorsOf(inputs, 'inputs')
-    return { tensors, request: inputsOf(tensors) }
+    return { tensors, request: inferRequest(tensors) }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
     throw new UsageError(`${path}: ${error.message}`)

@@ -122,9 +122,14 @@ test('a caller who goes takes the work of all steps along, and no other step beg
   const asked = predict(version, { inputs, signal: caller.signal })
   await vi.waitUntil(() => one.works.length === 1)
   const told = vi.fn()
-  for (const work of [...one.works, ...two.works]) work.onCancel?.(told)
+  const replaced = vi.fn()
+  for (const work of [...one.works, ...two.works]) {
+    work.onCancel?.(replaced)
+    work.onCancel?.(told)
+  }
   caller.abort()
   expect(told).toHaveBeenCalledTimes(2)
+  expect(replaced).not.toHaveBeenCalled()
   expect([...one.works, ...two.works].map((work) => work.isCancelled)).toEqual([true, true])
   answer(one.works[0])
   await expect(asked).rejects.toMatchObject({ code: Code.CANCELLED })
